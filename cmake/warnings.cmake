@@ -1,0 +1,5 @@
+add_library(holm_warnings INTERFACE)
+target_compile_options(holm_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-missing-field-initializers)
+if(HOLM_WERROR)
+  target_compile_options(holm_warnings INTERFACE -Werror)
+endif()

@@ -1,0 +1,104 @@
+// A container's control groups behind one interface, whatever version the host has.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "quotas/device_rule.h"
+#include "quotas/limits.h"
+
+namespace holm::quotas {
+
+// Where the host keeps its cgroup hierarchies. `root` is a directory so that tests can use a tree of plain files.
+struct CgroupLayout {
+  enum class Kind { v1, v2, hybrid };  // hybrid: v1 controllers beside a v2 hierarchy
+  struct Hierarchy {
+    std::string mount_point;               // "/sys/fs/cgroup/cpu,cpuacct"
+    std::vector<std::string> controllers;  // {"cpu","cpuacct"}; {"name=systemd"}; for v2 those in cgroup.controllers
+    bool is_v2 = false;
+    std::string own_group;  // this process's group in it: "/", "/system.slice/holm.service"
+  };
+  Kind kind = Kind::v2;
+  std::vector<Hierarchy> hierarchies;
+
+  // The hierarchy that carries a controller; nothing where the host has it nowhere.
+  const Hierarchy* find(std::string_view controller) const;
+};
+
+// Reads /proc/self/mountinfo and /proc/self/cgroup (given as texts, so that it is tested without a kernel).
+CgroupLayout parse_cgroup_layout(const std::string& mountinfo, const std::string& self_cgroup);
+CgroupLayout detect_cgroup_layout();
+
+// How a process gets into the groups.
+struct CgroupEntry {
+  // v2 directory for CLONE_INTO_CGROUP; closed where the host has no v2 hierarchy.
+  UniqueFd v2_directory;
+  // v1 `tasks` files, open for writing: the new process writes "0" into each by itself before it does anything else.
+  // (A write of another process's pid to cgroup.procs waits for an RCU grace period, 17 ms where measured.)
+  std::vector<UniqueFd> v1_tasks;
+};
+
+struct Usage {
+  std::chrono::nanoseconds cpu_time{0};
+  std::optional<Bytes> memory;
+  std::optional<Bytes> memory_peak;
+  std::optional<uint64_t> pids;
+  uint64_t oom_kills = 0;
+};
+
+// The groups of one container, made below `parent_name` ("holm" or "holm-1a2b") in each hierarchy that is used.
+// Only the host's root owns the limit files; `delegate` hands the rest to the container's root.
+class Cgroup {
+ public:
+  virtual ~Cgroup() = default;
+
+  // Makes the groups; fails with EEXIST where they exist and hold processes.
+  virtual void create() = 0;
+  // Writes all limits and reads each back; returns warnings (clamped weights, controllers that the host lacks).
+  // A CPU or memory value that the kernel did not take is an Error.
+  virtual std::vector<std::string> apply(const Limits& limits) = 0;
+  // Denies every device but the rules'; in force when it returns.
+  virtual void restrict_devices(const std::vector<DeviceRule>& rules) = 0;
+  // Hands the directories and the delegatable files (cgroup.procs, cgroup.threads, cgroup.subtree_control, tasks of
+  // name=systemd) to the container's root; never limit files, release_agent or notify_on_release.
+  virtual void delegate(uid_t uid, gid_t gid) = 0;
+  virtual CgroupEntry open_entry() const = 0;
+  // Moves the calling process (single-threaded) in.
+  virtual void enter_self() const = 0;
+
+  virtual void freeze() = 0;  // returns when frozen; throws when that takes longer than 10 s
+  virtual void thaw() = 0;
+  virtual bool is_frozen() const = 0;
+
+  // Host pids of all processes, nested groups included.
+  virtual std::vector<pid_t> processes() const = 0;
+  // SIGKILL to all, in nested groups too, thawing what is frozen; returns when none is left or throws after `timeout`.
+  virtual void kill_all(std::chrono::milliseconds timeout) = 0;
+  // What the kernel holds now, read from its files.
+  virtual Usage usage() const = 0;
+  // The limits as the kernel has them, for read-back and `inspect`.
+  virtual Limits read_limits() const = 0;
+  // A descriptor that becomes readable (v1 eventfd) or gets POLLPRI (v2 memory.events) at an OOM kill; closed if none.
+  virtual UniqueFd watch_oom() const = 0;
+
+  virtual bool exists() const = 0;
+  // Removes the groups with all nested ones; nothing to do where they are gone. Retries EBUSY for up to a second.
+  virtual void remove() = 0;
+  // All directories of this container, one per hierarchy; for messages, tests and gc.
+  virtual std::vector<std::string> directories() const = 0;
+};
+
+// The cgroup of container `number`. Never touches a group outside `parent_name` below the groups it was given.
+std::unique_ptr<Cgroup> make_cgroup(const CgroupLayout& layout, const std::string& parent_name, uint32_t number);
+
+// Numbers of containers that have a group below `parent_name`, in any hierarchy (for gc).
+std::vector<uint32_t> cgroup_numbers(const CgroupLayout& layout, const std::string& parent_name);
+// Removes the parent groups where they are empty.
+void remove_empty_parents(const CgroupLayout& layout, const std::string& parent_name);
+
+}  // namespace holm::quotas

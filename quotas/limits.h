@@ -1,0 +1,58 @@
+// What a container may use of the shared kernel: the resource slice of the spec.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "base/unit.h"
+
+namespace holm::quotas {
+
+inline constexpr uint32_t kMinWeight = 1;
+inline constexpr uint32_t kMaxWeight = 65536;
+inline constexpr uint32_t kDefaultWeight = 256;  // as in Xen's credit scheduler
+
+using CpuSet = std::set<unsigned>;
+
+struct CpuLimits {
+  uint32_t weight = kDefaultWeight;
+  uint32_t cap_percent = 0;       // percent of one CPU, 0: none
+  std::optional<unsigned> count;  // CPUs that it may use
+  CpuSet pin;                     // empty: any CPU
+  bool operator==(const CpuLimits&) const = default;
+};
+
+struct MemoryLimits {
+  std::optional<Bytes> limit;
+  std::optional<Bytes> barrier;
+  std::optional<Bytes> guarantee;
+  std::optional<Bytes> swap;
+  bool operator==(const MemoryLimits&) const = default;
+};
+
+struct Limits {
+  CpuLimits cpu;
+  MemoryLimits memory;
+  std::optional<uint64_t> pids;
+  bool operator==(const Limits&) const = default;
+};
+
+// "0-2,5" <-> {0,1,2,5}, as in cpuset(7). Nothing where the text is not such a list.
+std::optional<CpuSet> parse_cpu_set(std::string_view text);
+std::string format_cpu_set(const CpuSet& cpus);
+
+// The CPUs of this host that are online (/sys/devices/system/cpu/online).
+CpuSet online_cpus();
+
+// The CPUs for cpuset.cpus: `count` of the pinned (or online) ones, chosen by `number` so that containers spread;
+// empty where neither count nor pin is set. Throws where a pinned CPU is not online or there are fewer than `count`.
+CpuSet choose_cpus(const CpuLimits& limits, const CpuSet& online, uint32_t number);
+
+// Weights keep their ratios (DESIGN, "Resources").
+uint64_t cpu_weight_v2(uint32_t weight);  // clamp(round(w*100/256), 1, 10000)
+uint64_t cpu_shares_v1(uint32_t weight);  // 4*w
+
+}  // namespace holm::quotas

@@ -1,0 +1,71 @@
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/lease_directory.h"
+#include "base/undo.h"
+#include "tests/support/temporary_directory.h"
+
+using namespace holm;
+
+TEST_CASE("two owners never hold one number, and a full range says so") {
+  test::TemporaryDirectory directory;
+  LeaseDirectory leases(directory.path() + "/numbers");
+  CHECK(leases.acquire("a", 1, 2) == 1U);
+  CHECK(leases.acquire("b", 1, 2) == 2U);
+  CHECK_FALSE(leases.acquire("c", 1, 2).has_value());
+  leases.release(1, "b");  // not b's
+  CHECK_FALSE(leases.acquire("c", 1, 2).has_value());
+  leases.release(1, "a");
+  CHECK(leases.acquire("c", 1, 2) == 1U);
+}
+
+TEST_CASE("many processes that ask at once get different numbers") {
+  test::TemporaryDirectory directory;
+  for (int child = 0; child < 16; ++child) {
+    if (::fork() == 0) {
+      LeaseDirectory leases(directory.path());
+      ::_exit(leases.acquire(std::to_string(child), 1, 16) ? 0 : 1);
+    }
+  }
+  int status = 0;
+  while (::wait(&status) > 0) CHECK(status == 0);
+  CHECK(LeaseDirectory(directory.path()).holders().size() == 16);
+}
+
+TEST_CASE("a FIFO in a root is refused, not waited for, and links stay inside") {
+  test::TemporaryDirectory directory;
+  REQUIRE(::mkfifo((directory.path() + "/fifo").c_str(), 0600) == 0);
+  REQUIRE(::symlink("/etc/passwd", (directory.path() + "/outside").c_str()) == 0);
+  const UniqueFd root = sys::open(directory.path(), O_PATH | O_DIRECTORY);
+  CHECK_THROWS_WITH_AS(read_file_in_root(root.get(), "/fifo"), doctest::Contains("not a regular file"), Error);
+  CHECK_FALSE(read_file_in_root(root.get(), "/outside").has_value());
+}
+
+TEST_CASE("what was made is undone in reverse, and a failing undo is told beside the cause") {
+  std::string order;
+  try {
+    with_undo([&](UndoStack& undo) {
+      undo.push("remove a", [&] { order += "a"; });
+      undo.push("remove b", [&] { order += "b"; throw Error("busy"); });
+      throw Error("cause");
+    });
+  } catch (const Error& error) {
+    CHECK(error.report() == "cause\n  also: remove b: busy");
+  }
+  CHECK(order == "ba");
+}
+
+TEST_CASE("an error survives the way through a socket") {
+  Error error = Error::system(1, "mount 'proc' on '/proc'");
+  error.frame("cannot start container 'web'").at("inside the container").step("mount file systems").hint("try").exit_status(126);
+  const Error copy = Error::decode(error.encode());
+  CHECK(copy.report() == error.report());
+  CHECK(copy.report() ==
+        "cannot start container 'web': mount 'proc' on '/proc': Operation not permitted (EPERM)\n"
+        "  at:   inside the container, step 'mount file systems'\n  hint: try");
+  CHECK(copy.exit_status() == 126);
+  CHECK(copy.error_number() == 1);
+}
