@@ -165,6 +165,12 @@ std::string read_link(const std::string& path) {
   return std::string(target, static_cast<size_t>(size));
 }
 
+UniqueFd duplicate(int fd) {
+  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy) fail("duplicate descriptor", std::to_string(fd));
+  return copy;
+}
+
 void write_all(int fd, std::string_view data, std::string_view name) {
   while (!data.empty()) {
     const ssize_t written = ::write(fd, data.data(), data.size());
@@ -236,6 +242,11 @@ void unshare(int namespaces, std::string_view what) {
 
 void close_range_from(unsigned first) {
   if (::syscall(SYS_close_range, first, ~0U, 0) != 0) fail("close descriptors from", std::to_string(first));
+}
+
+void close_on_exec_from(unsigned first) {
+  if (::syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
+    fail("set close-on-exec from", std::to_string(first));
 }
 
 }  // namespace holm::sys

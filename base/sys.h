@@ -56,6 +56,8 @@ void chmod_fd(int fd, mode_t mode, std::string_view name);
 void sync_fd(int fd, std::string_view name);
 std::string read_link(const std::string& path);
 
+UniqueFd duplicate(int fd);
+
 // Writes all of `data`; `name` is for the message.
 void write_all(int fd, std::string_view data, std::string_view name);
 void set_nonblocking(int fd);
@@ -80,5 +82,7 @@ bool pidfd_wait_ended(int pidfd, std::chrono::milliseconds timeout);
 void set_namespaces(int fd, int namespaces, std::string_view name);  // setns(2)
 void unshare(int namespaces, std::string_view what);
 void close_range_from(unsigned first);
+// Marks all descriptors from `first` on as close-on-exec.
+void close_on_exec_from(unsigned first);
 
 }  // namespace holm::sys

@@ -16,6 +16,7 @@ struct MacAddress {
   std::array<uint8_t, 6> bytes{};
   bool operator==(const MacAddress&) const = default;
 };
+// "02:00:00:00:00:01"; nothing where it is not an address that an interface can have (multicast, all zero).
 std::optional<MacAddress> parse_mac(std::string_view text);
 std::string format_mac(const MacAddress& mac);
 // Locally administered unicast and stable for (installation, number, index).

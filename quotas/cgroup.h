@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -14,12 +15,14 @@
 
 namespace holm::quotas {
 
-// Where the host keeps its cgroup hierarchies. `root` is a directory so that tests can use a tree of plain files.
+// Where the host keeps its cgroup hierarchies. `root` is a directory so that tests can use a tree of plain
+// files.
 struct CgroupLayout {
   enum class Kind { v1, v2, hybrid };  // hybrid: v1 controllers beside a v2 hierarchy
   struct Hierarchy {
-    std::string mount_point;               // "/sys/fs/cgroup/cpu,cpuacct"
-    std::vector<std::string> controllers;  // {"cpu","cpuacct"}; {"name=systemd"}; for v2 those in cgroup.controllers
+    std::string mount_point;  // "/sys/fs/cgroup/cpu,cpuacct"
+    std::vector<std::string>
+        controllers;  // {"cpu","cpuacct"}; {"name=systemd"}; for v2 those in cgroup.controllers
     bool is_v2 = false;
     std::string own_group;  // this process's group in it: "/", "/system.slice/holm.service"
   };
@@ -30,16 +33,29 @@ struct CgroupLayout {
   const Hierarchy* find(std::string_view controller) const;
 };
 
-// Reads /proc/self/mountinfo and /proc/self/cgroup (given as texts, so that it is tested without a kernel).
+// Reads the texts of /proc/self/mountinfo and /proc/self/cgroup. The controllers of a v2 hierarchy stand in
+// neither: they are left empty.
 CgroupLayout parse_cgroup_layout(const std::string& mountinfo, const std::string& self_cgroup);
+// The same from this host's files, with v2's controllers and without hierarchies that another mount hides.
+// Throws where the host has no hierarchy mounted.
 CgroupLayout detect_cgroup_layout();
+
+// The resource keys that this host cannot do, or does only in part, each with the reason: for `holm check`.
+std::vector<std::string> missing_features(const CgroupLayout& layout);
 
 // How a process gets into the groups.
 struct CgroupEntry {
-  // v2 directory for CLONE_INTO_CGROUP; closed where the host has no v2 hierarchy.
+  // v2 directory for CLONE_INTO_CGROUP; closed where the host has no v2 hierarchy. A nested group where the
+  // payload has enabled controllers for nested groups: the kernel then takes no process in the container's
+  // own one.
   UniqueFd v2_directory;
-  // v1 `tasks` files, open for writing: the new process writes "0" into each by itself before it does anything else.
-  // (A write of another process's pid to cgroup.procs waits for an RCU grace period, 17 ms where measured.)
+  // v2's cgroup.procs, open for writing: where a clone3 with CLONE_INTO_CGROUP is killed before it runs
+  // (Linux 6.14 and later do that where the *caller's* own group was once killed through cgroup.kill), the
+  // new process writes "0" here instead. That waits for an RCU grace period.
+  UniqueFd v2_procs;
+  // v1 `tasks` files, open for writing: the new process writes "0" into each by itself before it does
+  // anything else. (A write of another process's pid to cgroup.procs waits for an RCU grace period, 17 ms
+  // where measured.)
   std::vector<UniqueFd> v1_tasks;
 };
 
@@ -51,24 +67,27 @@ struct Usage {
   uint64_t oom_kills = 0;
 };
 
-// The groups of one container, made below `parent_name` ("holm" or "holm-1a2b") in each hierarchy that is used.
-// Only the host's root owns the limit files; `delegate` hands the rest to the container's root.
+// The groups of one container, made below `parent_name` ("holm" or "holm-1a2b") in each hierarchy that is
+// used. Only the host's root owns the limit files; `delegate` hands the rest to the container's root.
 class Cgroup {
  public:
   virtual ~Cgroup() = default;
 
-  // Makes the groups; fails with EEXIST where they exist and hold processes.
+  // Makes the groups; fails with EEXIST where they exist and hold processes. Empty ones that a crash left are
+  // made anew. A failure leaves none that this call made.
   virtual void create() = 0;
-  // Writes all limits and reads each back; returns warnings (clamped weights, controllers that the host lacks).
-  // A CPU or memory value that the kernel did not take is an Error.
+  // Writes all limits and reads each back; returns warnings (clamped weights, controllers that the host
+  // lacks). A CPU, memory or pids value that the kernel did not take is an Error. A limit below what is held
+  // never kills: it is an Error that says what is held.
   virtual std::vector<std::string> apply(const Limits& limits) = 0;
-  // Denies every device but the rules'; in force when it returns.
+  // Denies every device but the rules'; in force when it returns. Rules given earlier no longer hold.
   virtual void restrict_devices(const std::vector<DeviceRule>& rules) = 0;
-  // Hands the directories and the delegatable files (cgroup.procs, cgroup.threads, cgroup.subtree_control, tasks of
-  // name=systemd) to the container's root; never limit files, release_agent or notify_on_release.
+  // Hands the directories and the delegatable files (cgroup.procs, cgroup.threads, cgroup.subtree_control,
+  // tasks of name=systemd) to the container's root; never limit files, release_agent or notify_on_release.
   virtual void delegate(uid_t uid, gid_t gid) = 0;
   virtual CgroupEntry open_entry() const = 0;
-  // Moves the calling process (single-threaded) in.
+  // Moves the calling process (single-threaded) in. On v2 that waits for an RCU grace period: clone3 with
+  // CLONE_INTO_CGROUP is faster. A frozen container would freeze the caller.
   virtual void enter_self() const = 0;
 
   virtual void freeze() = 0;  // returns when frozen; throws when that takes longer than 10 s
@@ -77,24 +96,34 @@ class Cgroup {
 
   // Host pids of all processes, nested groups included.
   virtual std::vector<pid_t> processes() const = 0;
-  // SIGKILL to all, in nested groups too, thawing what is frozen; returns when none is left or throws after `timeout`.
+  // SIGKILL to all, in nested groups too, thawing what is frozen; returns when none is left or throws after
+  // `timeout`. Call create() again before a process enters: Linux 6.14 and later kill whatever is cloned into
+  // a group that cgroup.kill was written to.
   virtual void kill_all(std::chrono::milliseconds timeout) = 0;
   // What the kernel holds now, read from its files.
   virtual Usage usage() const = 0;
-  // The limits as the kernel has them, for read-back and `inspect`.
+  // The limits as the kernel has them, for read-back and `inspect`. `cpu.pin` is what cpuset.cpus allows
+  // (empty where it is all), whether it came from pin or count; a weight is exact up to rounding.
   virtual Limits read_limits() const = 0;
-  // A descriptor that becomes readable (v1 eventfd) or gets POLLPRI (v2 memory.events) at an OOM kill; closed if none.
+  // A descriptor that poll(2) reports at an OOM, with oom_poll_events(): an eventfd on v1, memory.events on
+  // v2 (a poll for POLLIN would always return there); closed if none. Read it (v2: from offset 0) before the
+  // next poll. It may fire before the kill has been counted, at other memory events and when the group is
+  // removed: compare usage().oom_kills.
   virtual UniqueFd watch_oom() const = 0;
+  virtual short oom_poll_events() const = 0;  // POLLIN (v1) or POLLPRI (v2, POLLERR comes along)
 
   virtual bool exists() const = 0;
-  // Removes the groups with all nested ones; nothing to do where they are gone. Retries EBUSY for up to a second.
+  // Removes the groups with all nested ones; nothing to do where they are gone. Retries EBUSY for up to a
+  // second.
   virtual void remove() = 0;
   // All directories of this container, one per hierarchy; for messages, tests and gc.
   virtual std::vector<std::string> directories() const = 0;
 };
 
-// The cgroup of container `number`. Never touches a group outside `parent_name` below the groups it was given.
-std::unique_ptr<Cgroup> make_cgroup(const CgroupLayout& layout, const std::string& parent_name, uint32_t number);
+// The cgroup of container `number`. Never touches a group outside `parent_name` below the groups it was
+// given.
+std::unique_ptr<Cgroup> make_cgroup(const CgroupLayout& layout, const std::string& parent_name,
+                                    uint32_t number);
 
 // Numbers of containers that have a group below `parent_name`, in any hierarchy (for gc).
 std::vector<uint32_t> cgroup_numbers(const CgroupLayout& layout, const std::string& parent_name);

@@ -40,15 +40,19 @@ struct Limits {
   bool operator==(const Limits&) const = default;
 };
 
-// "0-2,5" <-> {0,1,2,5}, as in cpuset(7). Nothing where the text is not such a list.
+inline constexpr unsigned kMaxCpu = 8191;  // no kernel is built for more than 8192
+
+// "0-2,5" <-> {0,1,2,5}, as in cpuset(7). Nothing where the text is not such a list, is empty or exceeds
+// kMaxCpu.
 std::optional<CpuSet> parse_cpu_set(std::string_view text);
 std::string format_cpu_set(const CpuSet& cpus);
 
 // The CPUs of this host that are online (/sys/devices/system/cpu/online).
 CpuSet online_cpus();
 
-// The CPUs for cpuset.cpus: `count` of the pinned (or online) ones, chosen by `number` so that containers spread;
-// empty where neither count nor pin is set. Throws where a pinned CPU is not online or there are fewer than `count`.
+// The CPUs for cpuset.cpus: `count` of the pinned (or online) ones, chosen by `number` so that containers
+// spread; empty where neither count nor pin is set. Throws where a pinned CPU is not online or there are
+// fewer than `count`.
 CpuSet choose_cpus(const CpuLimits& limits, const CpuSet& online, uint32_t number);
 
 // Weights keep their ratios (DESIGN, "Resources").

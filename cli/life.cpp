@@ -1,0 +1,260 @@
+// Verbs that change a container's life.
+#include <fmt/core.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "base/unit.h"
+#include "cli/command.h"
+#include "runtime/lifecycle.h"
+#include "runtime/relay.h"
+
+namespace holm::cli {
+namespace {
+
+using std::chrono::milliseconds;
+
+struct LifeOptions {
+  std::vector<std::string> names;
+  std::string name;
+  std::string new_name;
+  std::string timeout;
+  std::string signal = "TERM";
+  std::vector<std::string> environment;
+  bool remove = false;
+  bool force = false;
+  bool quiet = false;
+};
+
+runtime::Installation open_as_root() {
+  require_root();
+  return runtime::open_installation();
+}
+
+void print_warnings(const runtime::State& state) {
+  for (const std::string& warning : state.warnings) print_warning(fmt::format("container '{}': {}", state.name, warning));
+}
+
+milliseconds parse_timeout(const std::string& text, milliseconds otherwise) {
+  if (text.empty()) return otherwise;
+  const auto timeout = parse_duration(text);
+  if (!timeout) throw usage_error(fmt::format("'{}' is no time", printable(text))).hint("for example 10, 500ms, 2m");
+  return *timeout;
+}
+
+int parse_signal(const std::string& text) {
+  const std::string name = text.starts_with("SIG") ? text.substr(3) : text;
+  if (const auto number = parse_unsigned(name); number && *number >= 1 && *number < NSIG) return static_cast<int>(*number);
+  for (int signal = 1; signal < NSIG; ++signal) {
+    const char* known = ::sigabbrev_np(signal);
+    if (known && name == known) return signal;
+  }
+  throw usage_error(fmt::format("there is no signal '{}'", printable(text))).hint("for example TERM, KILL, HUP, 9");
+}
+
+// Creates from a file what is not there; the container's name either way.
+std::string resolve(const runtime::Installation& installation, const std::string& argument) {
+  const auto config = load_if_file(installation, argument);
+  if (!config) return argument;
+  return with_frame(fmt::format("cannot create container '{}'", config->spec.name),
+                    [&] { return runtime::create_from_file(installation, *config); });
+}
+
+int create(const Program& program, const LifeOptions& options) {
+  const auto installation = open_as_root();
+  return for_each_name(program, options.names, [&](const std::string& argument) {
+    const auto config = load_if_file(installation, argument);
+    if (!config) throw usage_error(fmt::format("'{}' is no config file", printable(argument))).hint("a config file's name ends in .toml");
+    const FileLock lock = runtime::lock_container(installation.paths, config->spec.name);
+    with_frame(fmt::format("cannot create container '{}'", config->spec.name),
+               [&] { runtime::create_container(installation, *config); });
+  });
+}
+
+int start(const Program& program, const LifeOptions& options) {
+  const auto installation = open_as_root();
+  return for_each_name(program, options.names, [&](const std::string& argument) {
+    runtime::StartOptions start_options;
+    start_options.monitor.name = resolve(installation, argument);
+    print_warnings(runtime::start(installation, std::move(start_options)).state);
+  });
+}
+
+int payload_status(runtime::Channel& report) {
+  const auto message = report.receive();
+  if (!message || message->message != runtime::Message::ended)
+    throw Error("the container's monitor ended before the container did").exit_status(kExitHolmFailed);
+  return static_cast<int>(parse_unsigned(message->text).value_or(kExitHolmFailed));
+}
+
+// A signal to the command ends the container: what runs in the foreground must not stay behind.
+void stop_after_interrupt(const runtime::Installation& installation, const std::string& name) {
+  ignore_errors([&] { runtime::stop(installation, name, {}); });  // it may have ended by itself meanwhile
+}
+
+int run_with_pipes(const runtime::Installation& installation, runtime::StartOptions options) {
+  runtime::PayloadPipes pipes = runtime::make_payload_pipes();
+  options.monitor.stdio = runtime::StdioMode::pipes;
+  options.streams = std::move(pipes.payload);
+  const std::string name = options.monitor.name;
+  auto started = runtime::start(installation, std::move(options));
+  print_warnings(started.state);
+  const auto end = runtime::relay_pipes(pipes.ours, started.report.fd(), [](int) { return true; });
+  if (end == runtime::RelayEnd::interrupted) stop_after_interrupt(installation, name);
+  return payload_status(started.report);
+}
+
+int run_with_terminal(const runtime::Installation& installation, runtime::StartOptions options) {
+  auto [ours, theirs] = sys::socket_pair(SOCK_SEQPACKET);
+  options.streams.push_back(std::move(theirs));
+  const std::string name = options.monitor.name;
+  auto started = runtime::start(installation, std::move(options));
+  print_warnings(started.state);
+  const auto end = runtime::relay_console(ours.get());
+  if (end == runtime::RelayEnd::detached) {
+    fmt::print(stderr, "detached; 'holm console {}' comes back\n", name);
+    return 0;
+  }
+  if (end == runtime::RelayEnd::interrupted) stop_after_interrupt(installation, name);
+  return payload_status(started.report);
+}
+
+int run(const LifeOptions& options, const std::vector<std::string>& command) {
+  const auto installation = open_as_root();
+  try {
+    runtime::StartOptions start_options;
+    start_options.monitor.name = resolve(installation, options.name);
+    start_options.monitor.foreground = true;
+    start_options.monitor.remove_when_stopped = options.remove;
+    start_options.monitor.command = command;
+    const bool terminal = runtime::is_terminal(0) && runtime::is_terminal(1);
+    return terminal ? run_with_terminal(installation, std::move(start_options))
+                    : run_with_pipes(installation, std::move(start_options));
+  } catch (Error& error) {
+    if (options.remove) {  // it was only made for this run
+      ignore_errors([&] { runtime::destroy(installation, load_if_file(installation, options.name)->spec.name, false); });
+    }
+    if (error.exit_status() == kExitFailed) error.exit_status(kExitHolmFailed);
+    throw;
+  }
+}
+
+int stop(const Program& program, const LifeOptions& options, runtime::Intent intent) {
+  const auto installation = open_as_root();
+  runtime::StopOptions stop_options;
+  stop_options.timeout = parse_timeout(options.timeout, stop_options.timeout);
+  stop_options.intent = intent;
+  stop_options.kill_at_once = options.force;
+  return for_each_name(program, options.names, [&](const std::string& name) {
+    if (runtime::stop(installation, name, stop_options) == runtime::Stopped::was_not_running)
+      throw Error(fmt::format("container '{}' is not running", name));
+  });
+}
+
+template <class Act>
+int act_on_each(const Program& program, const LifeOptions& options, Act&& act) {
+  const auto installation = open_as_root();
+  return for_each_name(program, options.names, [&](const std::string& name) { act(installation, name); });
+}
+
+int wait(const LifeOptions& options) {
+  const auto installation = open_as_root();
+  std::optional<milliseconds> timeout;
+  if (!options.timeout.empty()) timeout = parse_timeout(options.timeout, milliseconds(0));
+  const auto status = runtime::wait(installation, options.name, timeout);
+  if (status) return *status;
+  throw Error(fmt::format("container '{}' has not stopped within {}", options.name, options.timeout)).exit_status(kExitHolmFailed);
+}
+
+CLI::App* add_verb(CLI::App& app, const char* name, const char* what) { return app.add_subcommand(name, what); }
+
+void take_names(CLI::App* verb, LifeOptions& options, const char* label) {
+  verb->add_option("names", options.names)->required()->option_text(label);
+}
+
+}  // namespace
+
+void add_life_verbs(CLI::App& app, Program& program) {
+  auto options = std::make_shared<LifeOptions>();
+  const auto act = [&program](CLI::App* verb, std::function<int()> action) {
+    verb->callback([&program, action = std::move(action)] { program.action = action; });
+  };
+
+  CLI::App* verb = add_verb(app, "create", "create containers from config files, without starting them");
+  take_names(verb, *options, "FILE...");
+  act(verb, [&program, options] { return create(program, *options); });
+
+  verb = add_verb(app, "start", "start containers; a FILE is created first if it is not there");
+  take_names(verb, *options, "FILE|NAME...");
+  act(verb, [&program, options] { return start(program, *options); });
+
+  verb = add_verb(app, "run", "start a container in the foreground and pass its exit status on");
+  verb->add_option("name", options->name)->required()->option_text("FILE|NAME");
+  verb->add_flag("--rm", options->remove, "destroy the container when it has ended");
+  verb->prefix_command();
+  verb->footer("What follows NAME (or --) is run instead of the configured command.");
+  act(verb, [options, verb] {
+    std::vector<std::string> command = verb->remaining();
+    if (!command.empty() && command.front() == "--") command.erase(command.begin());
+    return run(*options, command);
+  });
+
+  verb = add_verb(app, "stop", "stop containers: ask init to end, then kill");
+  take_names(verb, *options, "NAME...");
+  verb->add_option("-t,--timeout", options->timeout, "time before it is killed (10s)");
+  verb->add_flag("-k,--kill", options->force, "kill at once");
+  act(verb, [&program, options] { return stop(program, *options, runtime::Intent::stop); });
+
+  verb = add_verb(app, "reboot", "stop containers and start them again");
+  take_names(verb, *options, "NAME...");
+  verb->add_option("-t,--timeout", options->timeout, "time before it is killed (10s)");
+  act(verb, [&program, options] { return stop(program, *options, runtime::Intent::reboot); });
+
+  verb = add_verb(app, "kill", "send a signal to the init of containers");
+  take_names(verb, *options, "NAME...");
+  verb->add_option("-s,--signal", options->signal, "the signal (KILL)")->default_str("KILL");
+  act(verb, [&program, options, verb] {
+    const int signal = verb->count("--signal") ? parse_signal(options->signal) : SIGKILL;
+    return act_on_each(program, *options, [signal](const auto& installation, const std::string& name) {
+      runtime::send_signal(installation, name, signal);
+    });
+  });
+
+  verb = add_verb(app, "pause", "freeze every process of containers");
+  take_names(verb, *options, "NAME...");
+  act(verb, [&program, options] { return act_on_each(program, *options, runtime::pause); });
+
+  verb = add_verb(app, "resume", "let paused containers go on");
+  take_names(verb, *options, "NAME...");
+  act(verb, [&program, options] { return act_on_each(program, *options, runtime::resume); });
+
+  verb = add_verb(app, "destroy", "remove stopped containers with all their files");
+  take_names(verb, *options, "NAME...");
+  verb->add_flag("-f,--force", options->force, "stop them first");
+  act(verb, [&program, options] {
+    return act_on_each(program, *options, [options](const auto& installation, const std::string& name) {
+      runtime::destroy(installation, name, options->force);
+    });
+  });
+
+  verb = add_verb(app, "rename", "give a stopped container another name");
+  verb->add_option("name", options->name)->required()->option_text("NAME");
+  verb->add_option("new-name", options->new_name)->required()->option_text("NEW-NAME");
+  act(verb, [options] {
+    runtime::rename(open_as_root(), options->name, options->new_name);
+    return 0;
+  });
+
+  verb = add_verb(app, "wait", "wait until a container has stopped; its exit status");
+  verb->add_option("name", options->name)->required()->option_text("NAME");
+  verb->add_option("-t,--timeout", options->timeout, "give up after this time (exit status 125)");
+  act(verb, [options] { return wait(*options); });
+}
+
+}  // namespace holm::cli

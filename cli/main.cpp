@@ -1,0 +1,140 @@
+// The command line: finds the verb, does it, and turns an Error into what a user reads.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "cli/command.h"
+#include "runtime/lifecycle.h"
+#include "runtime/monitor.h"
+
+namespace holm::cli {
+namespace {
+
+// The verb that a misspelt one was probably meant to be.
+std::string suggest_verb(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(verb->get_name());
+  const std::vector<std::string_view> candidates(names.begin(), names.end());
+  const auto meant = nearest(word, candidates);
+  return meant ? fmt::format("did you mean 'holm {}'?", *meant) : "'holm --help' lists the verbs";
+}
+
+int report_parse_error(const CLI::App& app, const CLI::ParseError& failure, int argc, char** argv) {
+  if (failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(failure);  // --help
+  std::string message = failure.what();
+  const bool no_verb = app.get_subcommands().empty();
+  std::string hint = "'holm --help' lists the verbs and options";
+  if (!no_verb) hint = fmt::format("'holm {} --help' tells what it takes", app.get_subcommands().front()->get_name());
+  if (no_verb && argc > 1 && argv[1][0] != '-') {
+    message = fmt::format("there is no verb '{}'", printable(argv[1]));
+    hint = suggest_verb(app, argv[1]);
+  }
+  if (no_verb && argc == 1) message = "say what to do";
+  print_error(usage_error(message).hint(hint), {});
+  return kExitUsage;
+}
+
+int run(int argc, char** argv) {
+  Program program;
+  CLI::App app("Holm: many isolated Linux systems on one kernel", "holm");
+  app.fallthrough();
+  app.require_subcommand(1);
+  app.add_flag("--json", program.globals.json, "print JSON, errors too");
+  std::string state_directory, run_directory;
+  app.add_option("--state-dir", state_directory, "where containers and templates are kept (HOLM_STATE_DIR, /var/lib/holm)");
+  app.add_option("--run-dir", run_directory, "where the state of running containers is kept (HOLM_RUN_DIR, /run/holm)");
+  add_life_verbs(app, program);
+  add_inside_verbs(app, program);
+  add_show_verbs(app, program);
+  add_template_verbs(app, program);
+  add_config_verbs(app, program);
+  add_host_verbs(app, program);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& failure) {
+    return report_parse_error(app, failure, argc, argv);
+  }
+  // Through the environment, so that monitors see the same trees.
+  if (!state_directory.empty()) ::setenv("HOLM_STATE_DIR", state_directory.c_str(), 1);
+  if (!run_directory.empty()) ::setenv("HOLM_RUN_DIR", run_directory.c_str(), 1);
+  try {
+    return program.action();
+  } catch (const Error& error) {
+    print_error(error, program.globals);
+    return error.exit_status();
+  } catch (const std::exception& failure) {
+    print_error(Error(failure.what()).hint("this is a mistake in Holm; please report it"), program.globals);
+    return kExitFailed;
+  }
+}
+
+}  // namespace
+
+void require_root() {
+  if (::geteuid() == 0) return;
+  throw Error("this needs root: containers are made of namespaces, cgroups and mounts of the host").hint("use sudo");
+}
+
+std::optional<runtime::ConfigFile> load_if_file(const runtime::Installation& installation, const std::string& argument) {
+  const bool is_file = argument.find('/') != std::string::npos || argument.ends_with(".toml");
+  if (!is_file) return std::nullopt;
+  return runtime::load_config(argument, installation.facts);
+}
+
+int for_each_name(const Program& program, const std::vector<std::string>& names,
+                  const std::function<void(const std::string&)>& body) {
+  int status = 0;
+  for (const std::string& name : names) {
+    try {
+      body(name);
+    } catch (const Error& error) {
+      print_error(error, program.globals);
+      if (status == 0) status = error.exit_status();
+    }
+  }
+  return status;
+}
+
+void print_error(const Error& error, const Globals& globals) {
+  if (!globals.json) {
+    fmt::print(stderr, "holm: {}\n", error.report());
+    return;
+  }
+  const nlohmann::json object = {{"error", error.message()},      {"at", error.places()},  {"step", error.step()},
+                                 {"hints", error.hints()},        {"also", error.also()},  {"exit_status", error.exit_status()}};
+  fmt::print(stderr, "{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+void print_warning(const std::string& text) { fmt::print(stderr, "holm: warning: {}\n", text); }
+
+void print_output(const std::string& text) { sys::write_all(STDOUT_FILENO, text, "standard output"); }
+
+std::map<std::string, std::string> parse_environment(const std::vector<std::string>& words) {
+  std::map<std::string, std::string> environment;
+  for (const std::string& word : words) {
+    const size_t equals = word.find('=');
+    if (equals == 0 || equals == std::string::npos)
+      throw usage_error(fmt::format("'{}' is not NAME=VALUE", printable(word)));
+    environment[word.substr(0, equals)] = word.substr(equals + 1);
+  }
+  return environment;
+}
+
+}  // namespace holm::cli
+
+int main(int argc, char** argv) {
+  // Descriptors 0, 1, 2 that are closed would be taken by the first files that we open.
+  for (int fd = 0; fd < 3; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) != fd) return holm::kExitFailed;
+  }
+  if (argc > 2 && std::string_view(argv[1]) == holm::runtime::kMonitorVerb) {
+    const std::vector<std::string> arguments(argv, argv + argc);
+    return holm::runtime::run_monitor(holm::runtime::parse_monitor_arguments(arguments));
+  }
+  return holm::cli::run(argc, argv);
+}

@@ -1,0 +1,16 @@
+# `cpack -G DEB` in the build directory makes a Debian package of what cmake/install.cmake installs.
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME holm)
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_CONTACT "Holm's developers <root@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "isolated Linux systems on one kernel, with limits, checkpoint and migration")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION admin)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+# Opened when they are first needed (dlopen), so that the linker does not know of them.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS libnftables1)
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "busybox-static, mmdebstrap, iproute2, nftables")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS criu)
+include(CPack)

@@ -1,0 +1,22 @@
+// Resource limits (setrlimit(2)) of a container's processes. Their names stand in security_spec.h.
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <string>
+
+#include "isolation/security_spec.h"
+
+namespace holm::isolation {
+
+// The limit that a container gets where its spec is silent, from the one that it would inherit. Never needs a
+// right.
+rlimit default_limit(const std::string& name, const rlimit& inherited);
+
+// Sets every limit of the process (0: this one): to the spec's value, soft and hard, or to the default.
+// Raising a hard limit needs CAP_SYS_RESOURCE over the host, which nothing inside a user namespace has: the
+// monitor calls this for the child. Throws with the host's hard limit and the cure where the kernel refuses.
+void apply_resource_limits(const ResourceLimits& limits, pid_t process = 0);
+
+}  // namespace holm::isolation

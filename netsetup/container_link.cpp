@@ -1,0 +1,81 @@
+#include "netsetup/container_link.h"
+
+#include <fmt/core.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/error.h"
+#include "netsetup/netlink.h"
+#include "netsetup/sysctl.h"
+
+namespace holm::netsetup {
+namespace {
+
+int index_of_bridge(Netlink& netlink, const std::string& name) {
+  if (name.empty()) return 0;
+  const auto bridge = netlink.find_link(name);
+  if (!bridge || bridge->kind != "bridge")
+    throw Error(fmt::format("attach to bridge '{}': there is no such bridge", name));
+  return bridge->index;
+}
+
+}  // namespace
+
+void attach(const LinkPlan& plan, int network_namespace) {
+  Netlink netlink;
+  const int bridge = index_of_bridge(netlink, plan.bridge);
+  NetlinkBatch batch;
+  batch.make_veth({plan.host_name, bridge, plan.mtu, plan.container_name, plan.mac, network_namespace});
+  // The host's end is a port, not a place to talk to the host.
+  batch.disable_link_local(plan.host_name);
+  batch.set_up(plan.host_name);
+  try {
+    netlink.apply(batch);
+  } catch (Error& error) {
+    if (error.error_number() == EEXIST)
+      error.hint("a link of that name is left over or in use: see 'holm gc'");
+    else
+      ignore_errors([&] { netlink.delete_link(plan.host_name); });  // the first error is the one to tell
+    throw;
+  }
+}
+
+void configure_inside(const LinkPlan& plan) {
+  Netlink netlink;
+  const auto link = netlink.find_link(plan.container_name);
+  if (!link)
+    throw Error(fmt::format("configure link '{}': it is not in the container's network namespace",
+                            plan.container_name));
+  // Addresses and routes are given, so advertisements could only come from a neighbour who means no good.
+  const std::string accept_ra = fmt::format("net/ipv6/conf/{}/accept_ra", plan.container_name);
+  const bool wants_ipv6 =
+      std::ranges::any_of(plan.addresses, [](const auto& address) { return address.family == AF_INET6; });
+  if (wants_ipv6) write_sysctl(accept_ra, "0");
+
+  NetlinkBatch batch;
+  batch.set_up("lo");
+  batch.set_up(plan.container_name);
+  for (const InterfaceAddress& address : plan.addresses) batch.add_address(link->index, address);
+  for (const auto& gateway : {plan.gateway4, plan.gateway6})
+    if (gateway) batch.add_default_route(link->index, *gateway);
+  netlink.apply(batch);
+}
+
+void configure_loopback() {
+  NetlinkBatch batch;
+  batch.set_up("lo");
+  Netlink().apply(batch);
+}
+
+bool detach(const std::string& host_name) { return Netlink().delete_link(host_name); }
+
+std::vector<HostLink> list_links(std::string_view prefix) {
+  std::vector<HostLink> links;
+  for (Link& link : Netlink().list_links(prefix))
+    links.push_back({std::move(link.name), std::move(link.kind)});
+  return links;
+}
+
+}  // namespace holm::netsetup

@@ -1,0 +1,248 @@
+// A container's groups over all hierarchies of the host, as one Cgroup.
+#include "quotas/cgroup.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "quotas/group.h"
+#include "quotas/group_kill.h"
+#include "quotas/group_tree.h"
+
+namespace holm::quotas {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+class GroupSet final : public Cgroup {
+ public:
+  explicit GroupSet(std::vector<std::unique_ptr<Group>> groups) : groups_(std::move(groups)) {}
+
+  void create() override;
+  std::vector<std::string> apply(const Limits& limits) override;
+  void restrict_devices(const std::vector<DeviceRule>& rules) override;
+  void delegate(uid_t uid, gid_t gid) override;
+  CgroupEntry open_entry() const override;
+  void enter_self() const override;
+  void freeze() override;
+  void thaw() override;
+  bool is_frozen() const override;
+  std::vector<pid_t> processes() const override { return tree_processes(tracker().directory()); }
+  void kill_all(std::chrono::milliseconds timeout) override { kill_groups(groups_, tracker(), timeout); }
+  Usage usage() const override;
+  Limits read_limits() const override;
+  UniqueFd watch_oom() const override;
+  short oom_poll_events() const override;
+  bool exists() const override;
+  void remove() override;
+  std::vector<std::string> directories() const override;
+
+ private:
+  Group* find(std::string_view controller) const;
+  Group& need(std::string_view controller, std::string_view key) const;
+  Group& freezer() const;
+  Group& tracker() const;
+
+  std::vector<std::unique_ptr<Group>> groups_;
+  Freshness freshness_ = Freshness::used;
+};
+
+void GroupSet::create() {
+  size_t made = 0;
+  try {
+    for (; made < groups_.size(); ++made) groups_[made]->create();
+  } catch (Error& error) {
+    while (made-- > 0) {
+      try {
+        groups_[made]->remove(100ms);
+      } catch (const Error& second) {
+        error.also(second.message());
+      }
+    }
+    throw;
+  }
+  freshness_ = Freshness::fresh;
+}
+
+std::vector<std::string> GroupSet::apply(const Limits& limits) {
+  std::vector<std::string> warnings;
+  const bool wants_cpu = limits.cpu.weight != kDefaultWeight || limits.cpu.cap_percent != 0;
+  const bool wants_cpuset = limits.cpu.count || !limits.cpu.pin.empty();
+  const bool wants_memory = limits.memory != MemoryLimits{};
+
+  if (wants_cpu) need("cpu", limits.cpu.cap_percent != 0 ? "cpu.cap" : "cpu.weight");
+  if (wants_cpuset) need("cpuset", limits.cpu.count ? "cpu.count" : "cpu.pin");
+  if (wants_memory) need("memory", limits.memory.limit ? "memory.limit" : "[memory]");
+  if (limits.pids) need("pids", "pids.limit");
+
+  if (Group* group = find("cpu")) group->write_cpu(limits.cpu, freshness_, warnings);
+  if (Group* group = find("cpuset")) {
+    const CpuSet cpus =
+        wants_cpuset ? choose_cpus(limits.cpu, group->available_cpus(), group->number()) : CpuSet{};
+    group->write_cpus(cpus, freshness_);
+  }
+  if (Group* group = find("memory")) group->write_memory(limits.memory, freshness_, warnings);
+  if (Group* group = find("pids")) group->write_pids(limits.pids, freshness_);
+  freshness_ = Freshness::used;
+  return warnings;
+}
+
+// v1's controller where there is one: it is checked before and after, and needs no eBPF.
+void GroupSet::restrict_devices(const std::vector<DeviceRule>& rules) {
+  Group* chosen = nullptr;
+  for (const auto& group : groups_)
+    if (group->can_restrict_devices() && (!chosen || !group->is_v2())) chosen = group.get();
+  if (!chosen)
+    throw Error(
+        "restrict the container's devices: this host has neither the cgroup v1 'devices' controller nor "
+        "cgroup v2")
+        .hint("mount one of them: mount -t cgroup2 cgroup2 /sys/fs/cgroup");
+  chosen->restrict_devices(rules);
+}
+
+void GroupSet::delegate(uid_t uid, gid_t gid) {
+  for (const auto& group : groups_) group->delegate(uid, gid);
+}
+
+CgroupEntry GroupSet::open_entry() const {
+  CgroupEntry entry;
+  for (const auto& group : groups_) group->open_entry(entry);
+  return entry;
+}
+
+void GroupSet::enter_self() const {
+  for (const auto& group : groups_) group->enter_self();
+}
+
+void GroupSet::freeze() {
+  Group& group = freezer();
+  const auto end = Clock::now() + 10s;
+  group.write_frozen(true);
+  for (auto pause = 100us; !group.is_frozen(); pause = std::min(pause * 2, std::chrono::microseconds(20ms))) {
+    if (Clock::now() >= end) {
+      group.write_frozen(false);
+      throw Error(fmt::format("freeze cgroup '{}': not all processes stopped within 10 s", group.directory()))
+          .hint("a process waits for a disk or a network file system; it runs on");
+    }
+    std::this_thread::sleep_for(pause);
+    group.write_frozen(true);  // v1 forgets processes that were made meanwhile
+  }
+}
+
+void GroupSet::thaw() { freezer().write_frozen(false); }
+
+bool GroupSet::is_frozen() const { return freezer().is_frozen(); }
+
+Usage GroupSet::usage() const {
+  Usage usage;
+  for (const auto& group : groups_) group->add_usage(usage);
+  return usage;
+}
+
+Limits GroupSet::read_limits() const {
+  Limits limits;
+  for (const auto& group : groups_) group->read_limits(limits);
+  return limits;
+}
+
+UniqueFd GroupSet::watch_oom() const {
+  const Group* group = find("memory");
+  return group ? group->watch_oom() : UniqueFd();
+}
+
+short GroupSet::oom_poll_events() const {
+  const Group* group = find("memory");
+  return group ? group->oom_poll_events() : short{0};
+}
+
+bool GroupSet::exists() const {
+  return std::any_of(groups_.begin(), groups_.end(), [](const auto& group) { return group->exists(); });
+}
+
+void GroupSet::remove() {
+  const auto end = Clock::now() + 1s;
+  for (const auto& group : groups_)
+    group->remove(std::max(0ms, std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now())));
+}
+
+std::vector<std::string> GroupSet::directories() const {
+  std::vector<std::string> directories;
+  for (const auto& group : groups_) directories.push_back(group->directory());
+  return directories;
+}
+
+Group* GroupSet::find(std::string_view controller) const {
+  for (const auto& group : groups_)
+    if (group->has(controller)) return group.get();
+  return nullptr;
+}
+
+Group& GroupSet::need(std::string_view controller, std::string_view key) const {
+  if (Group* group = find(controller)) return *group;
+  throw Error(fmt::format("set {}: this host has no cgroup controller '{}'", key, controller))
+      .hint("'holm check' lists what this host can do");
+}
+
+// v2's freezer first: processes that it holds can still be killed and traced.
+Group& GroupSet::freezer() const {
+  for (const auto& group : groups_)
+    if (group->is_v2() && group->can_freeze()) return *group;
+  if (Group* group = find("freezer")) return *group;
+  throw Error(
+      "freeze a container: this host has neither cgroup v2's freezer (Linux 5.2) nor v1's 'freezer' "
+      "controller");
+}
+
+// The hierarchy that is asked for the container's processes: one that the payload cannot move them out of.
+Group& GroupSet::tracker() const {
+  for (const auto& group : groups_)
+    if (group->is_v2()) return *group;
+  for (const char* controller : {"pids", "freezer", "memory"})
+    if (Group* group = find(controller)) return *group;
+  return *groups_.front();
+}
+
+}  // namespace
+
+std::unique_ptr<Cgroup> make_cgroup(const CgroupLayout& layout, const std::string& parent_name,
+                                    uint32_t number) {
+  if (layout.hierarchies.empty())
+    throw Error("make a container's cgroup: this host has no cgroup hierarchy mounted");
+  std::vector<std::unique_ptr<Group>> groups;
+  for (const CgroupLayout::Hierarchy& hierarchy : layout.hierarchies)
+    groups.push_back(hierarchy.is_v2 ? make_group_v2(hierarchy, parent_name, number)
+                                     : make_group_v1(hierarchy, parent_name, number));
+  return std::make_unique<GroupSet>(std::move(groups));
+}
+
+std::vector<uint32_t> cgroup_numbers(const CgroupLayout& layout, const std::string& parent_name) {
+  std::set<uint32_t> numbers;
+  for (const CgroupLayout::Hierarchy& hierarchy : layout.hierarchies) {
+    for (const std::string& name : list_directory(base_directory(hierarchy) + '/' + parent_name)) {
+      const auto number = parse_unsigned(name);
+      if (number && *number <= std::numeric_limits<uint32_t>::max())
+        numbers.insert(static_cast<uint32_t>(*number));
+    }
+  }
+  return {numbers.begin(), numbers.end()};
+}
+
+void remove_empty_parents(const CgroupLayout& layout, const std::string& parent_name) {
+  for (const CgroupLayout::Hierarchy& hierarchy : layout.hierarchies) {
+    const std::string parent = base_directory(hierarchy) + '/' + parent_name;
+    // Busy: another container is in it.
+    if (::rmdir(parent.c_str()) != 0 && errno != ENOENT && errno != EBUSY && errno != ENOTEMPTY)
+      throw Error::system(fmt::format("remove cgroup '{}'", parent));
+  }
+}
+
+}  // namespace holm::quotas

@@ -1,0 +1,90 @@
+// What this host's cgroups cannot do, in words for `holm check`.
+#include <fmt/core.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/sys.h"
+#include "quotas/cgroup.h"
+#include "quotas/group.h"
+
+namespace holm::quotas {
+namespace {
+
+struct Key {
+  const char* controller;
+  const char* keys;
+  const char* cure;
+};
+
+constexpr Key kKeys[] = {
+    {"cpu", "cpu.weight, cpu.cap", "the kernel needs CONFIG_CGROUP_SCHED"},
+    {"cpuset", "cpu.count, cpu.pin", "the kernel needs CONFIG_CPUSETS"},
+    {"memory", "memory.*",
+     "the kernel needs CONFIG_MEMCG; on some boards it is booted with cgroup_enable=memory"},
+    {"pids", "pids.limit", "the kernel needs CONFIG_CGROUP_PIDS"},
+};
+
+// A directory whose files show what containers will have: the root group of v2 has no limit files, any other
+// has. Nothing where there is none to look at.
+std::optional<std::string> sample_directory(const CgroupLayout::Hierarchy& hierarchy,
+                                            const std::string& file) {
+  const std::string& base = base_directory(hierarchy);
+  if (!hierarchy.is_v2) return base;
+  for (const std::string& name : list_directory(base))
+    if (sys::exists(base + '/' + name + '/' + file)) return base + '/' + name;
+  return std::nullopt;
+}
+
+void check_cpu(const CgroupLayout::Hierarchy& hierarchy, std::vector<std::string>& missing) {
+  const auto sample = sample_directory(hierarchy, "cpu.weight");
+  if (!sample) return;
+  const std::string file = *sample + (hierarchy.is_v2 ? "/cpu.max" : "/cpu.cfs_quota_us");
+  if (!sys::exists(file))
+    missing.push_back("cpu.cap: the kernel cannot cap CPU time (CONFIG_CFS_BANDWIDTH is off)");
+}
+
+void check_memory(const CgroupLayout::Hierarchy& hierarchy, std::vector<std::string>& missing) {
+  const auto sample = sample_directory(hierarchy, "memory.max");
+  if (sample && hierarchy.is_v2 && !sys::exists(*sample + "/memory.swap.max"))
+    missing.push_back("memory.swap: no swap accounting (memory.swap.max missing; CONFIG_SWAP is off)");
+  if (hierarchy.is_v2) return;
+  if (!sys::exists(*sample + "/memory.memsw.limit_in_bytes"))
+    missing.push_back("memory.swap: no swap accounting (memory.memsw.* missing; boot with swapaccount=1)");
+  missing.push_back(
+      "memory.guarantee: not on cgroup v1 (boot with systemd.unified_cgroup_hierarchy=1 for v2)");
+  missing.push_back("memory.barrier: on cgroup v1 it acts only while the host is short of memory");
+}
+
+bool has_freezer(const CgroupLayout& layout) {
+  if (layout.find("freezer")) return true;
+  // Every v2 kernel since 5.2 has one; only where a group shows that it has not is it missing.
+  return std::any_of(layout.hierarchies.begin(), layout.hierarchies.end(), [](const auto& hierarchy) {
+    if (!hierarchy.is_v2) return false;
+    const auto sample = sample_directory(hierarchy, "cgroup.type");
+    return !sample || sys::exists(*sample + "/cgroup.freeze");
+  });
+}
+
+}  // namespace
+
+std::vector<std::string> missing_features(const CgroupLayout& layout) {
+  std::vector<std::string> missing;
+  for (const Key& key : kKeys)
+    if (!layout.find(key.controller))
+      missing.push_back(
+          fmt::format("{}: no cgroup controller '{}' ({})", key.keys, key.controller, key.cure));
+  if (const auto* hierarchy = layout.find("cpu")) check_cpu(*hierarchy, missing);
+  if (const auto* hierarchy = layout.find("memory")) check_memory(*hierarchy, missing);
+  if (!has_freezer(layout))
+    missing.push_back("pause: no cgroup freezer (cgroup v2 of Linux 5.2, or v1's 'freezer')");
+  const bool has_v2 = std::any_of(layout.hierarchies.begin(), layout.hierarchies.end(),
+                                  [](const auto& hierarchy) { return hierarchy.is_v2; });
+  if (!layout.find("devices") && !has_v2)
+    missing.push_back(
+        "[[device]]: neither cgroup v2 nor v1's 'devices' controller, so no container can start");
+  return missing;
+}
+
+}  // namespace holm::quotas

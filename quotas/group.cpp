@@ -1,0 +1,78 @@
+// What groups of both versions share.
+#include "quotas/group.h"
+
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/error.h"
+#include "quotas/control_file.h"
+#include "quotas/group_tree.h"
+
+namespace holm::quotas {
+
+// The hierarchy's root, whatever group Holm itself runs in: containers outlive the session or service that
+// started them. On a v2 host whose groups systemd manages, a delegated unit of its own is asked for later
+// (issue 3): its directory then comes from here, and from nowhere else.
+const std::string& base_directory(const CgroupLayout::Hierarchy& hierarchy) { return hierarchy.mount_point; }
+
+Group::Group(const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name, uint32_t number)
+    : base_(base_directory(hierarchy)),
+      parent_(base_ + '/' + parent_name),
+      directory_(fmt::format("{}/{}", parent_, number)),
+      number_(number),
+      controllers_(hierarchy.controllers) {}
+
+std::string Group::file(std::string_view name) const {
+  std::string path;
+  path.reserve(directory_.size() + 1 + name.size());
+  return path.append(directory_).append(1, '/').append(name);
+}
+
+bool Group::has(std::string_view controller) const {
+  return std::find(controllers_.begin(), controllers_.end(), controller) != controllers_.end();
+}
+
+bool Group::exists() const { return ::access(directory_.c_str(), F_OK) == 0; }
+
+void Group::create() {
+  // Without the bound, another Holm that keeps removing the empty parent could keep this one here.
+  for (int attempt = 0; ::mkdir(directory_.c_str(), 0755) != 0; ++attempt) {
+    const int error_number = errno;
+    if (attempt == 16 || (error_number != ENOENT && error_number != EEXIST))
+      throw Error::system(error_number, fmt::format("make cgroup '{}'", directory_));
+    if (error_number == ENOENT) {
+      if (::mkdir(parent_.c_str(), 0755) != 0 && errno != EEXIST)
+        throw Error::system(fmt::format("make cgroup '{}'", parent_));
+      prepare_parent();
+    } else {
+      if (!tree_processes(directory_).empty())
+        throw Error::system(EEXIST, fmt::format("make cgroup '{}'", directory_))
+            .hint("processes of an earlier container are still in it: 'holm gc' ends them");
+      remove_tree_of_groups(directory_, std::chrono::milliseconds(100));
+    }
+  }
+  try {
+    prepare();
+  } catch (const Error&) {
+    ::rmdir(directory_.c_str());  // the first error is the one to tell
+    throw;
+  }
+}
+
+void Group::remove(std::chrono::milliseconds patience) {
+  remove_tree_of_groups(directory_, patience);
+  forget();
+}
+
+void Group::write_pids(std::optional<uint64_t> limit, Freshness freshness) {
+  if (limit)
+    write_checked(file("pids.max"), fmt::format("{}", *limit));
+  else if (freshness == Freshness::used)
+    write_checked(file("pids.max"), "max");
+}
+
+}  // namespace holm::quotas

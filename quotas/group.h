@@ -1,0 +1,86 @@
+// One group of a container: its directory in one hierarchy. A container's Cgroup is a set of these, so that a
+// host may have each controller on v1 or on v2. Not for other folders.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "quotas/cgroup.h"
+
+namespace holm::quotas {
+
+// Whether limits that are not asked for must be written too: a new group has the kernel's defaults already.
+enum class Freshness { fresh, used };
+
+class Group {
+ public:
+  Group(const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name, uint32_t number);
+  virtual ~Group() = default;
+
+  const std::string& directory() const { return directory_; }
+  uint32_t number() const { return number_; }
+  std::string file(std::string_view name) const;
+  bool has(std::string_view controller) const;
+  bool exists() const;
+
+  // Makes the directory, and its parent if need be, so that limits can be written and processes can join.
+  void create();
+  // Removes it with all nested groups; nothing to do where it is gone.
+  void remove(std::chrono::milliseconds patience);
+
+  // Where new processes of the container go.
+  virtual bool is_v2() const = 0;
+  virtual void open_entry(CgroupEntry& entry) const = 0;
+  virtual void enter_self() const = 0;
+  virtual void delegate(uid_t uid, gid_t gid) = 0;
+
+  // Each throws where the kernel does not take the value. Only for controllers that the group has.
+  virtual void write_cpu(const CpuLimits& limits, Freshness freshness,
+                         std::vector<std::string>& warnings) = 0;
+  virtual void write_memory(const MemoryLimits& limits, Freshness freshness,
+                            std::vector<std::string>& warnings) = 0;
+  virtual void write_cpus(const CpuSet& cpus, Freshness freshness) = 0;  // none: any
+  void write_pids(std::optional<uint64_t> limit, Freshness freshness);   // the same file in both versions
+  // What the hierarchy lets its groups use.
+  virtual CpuSet available_cpus() const = 0;
+  virtual void read_limits(Limits& limits) const = 0;
+  virtual void add_usage(Usage& usage) const = 0;
+  virtual UniqueFd watch_oom() const = 0;
+  virtual short oom_poll_events() const = 0;
+
+  virtual bool can_restrict_devices() const = 0;
+  virtual void restrict_devices(const std::vector<DeviceRule>& rules) = 0;
+
+  virtual bool can_freeze() const = 0;
+  virtual void write_frozen(bool frozen) = 0;  // asks for it; is_frozen() tells when it is so
+  virtual bool is_frozen() const = 0;
+  // Kills all processes, nested groups included, by the kernel itself; false where it cannot.
+  virtual bool kill_at_once() = 0;
+
+ protected:
+  // What groups need beyond mkdir(2): a new parent, before it has nested groups, and then the group itself.
+  virtual void prepare_parent() = 0;
+  virtual void prepare() = 0;
+  // Gives back what the parent held for the group.
+  virtual void forget() {}
+
+  std::string base_;       // the group below which the parent stands
+  std::string parent_;     // BASE/holm
+  std::string directory_;  // BASE/holm/7
+  uint32_t number_;
+  std::vector<std::string> controllers_;
+};
+
+std::unique_ptr<Group> make_group_v1(const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name,
+                                     uint32_t number);
+std::unique_ptr<Group> make_group_v2(const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name,
+                                     uint32_t number);
+
+// The directory below which the parent groups stand in a hierarchy.
+const std::string& base_directory(const CgroupLayout::Hierarchy& hierarchy);
+
+}  // namespace holm::quotas

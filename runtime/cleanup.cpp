@@ -1,0 +1,21 @@
+#include "runtime/cleanup.h"
+
+#include <chrono>
+
+#include "base/step.h"
+#include "netsetup/container_link.h"
+#include "runtime/launch.h"
+
+namespace holm::runtime {
+
+void remove_kernel_objects(const Paths& paths, uint32_t number, Links links) {
+  const auto cgroup = container_cgroup(paths, number);
+  if (cgroup->exists()) {
+    step("kill processes", [&] { cgroup->kill_all(std::chrono::seconds(10)); });
+    step("remove cgroup", [&] { cgroup->remove(); });
+  }
+  if (links == Links::leave_to_kernel) return;
+  step("remove links", [&] { netsetup::detach(paths.veth(number)); });
+}
+
+}  // namespace holm::runtime

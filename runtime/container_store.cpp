@@ -1,0 +1,274 @@
+#include "runtime/container_store.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/lease_directory.h"
+#include "base/step.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "netsetup/address_pool.h"
+#include "runtime/network_plan.h"
+#include "storage/root_check.h"
+#include "storage/template_store.h"
+
+namespace holm::runtime {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kIdentityVersion = 1;
+constexpr std::chrono::seconds kLockTimeout(30);
+
+std::string identity_path(const Paths& paths, const std::string& name) { return paths.container(name) + "/identity.json"; }
+std::string config_path(const Paths& paths, const std::string& name) { return paths.container(name) + "/config.toml"; }
+
+std::string encode_identity(const Identity& identity) {
+  return json({{"version", kIdentityVersion},
+               {"number", identity.number},
+               {"first_id", identity.ids.first},
+               {"id_count", identity.ids.count}})
+             .dump() +
+         "\n";
+}
+
+// The number's range: the pool's block belongs to this installation alone, so number and range are one reservation.
+isolation::IdRange range_of(const Installation& installation, uint32_t number) {
+  const IdBlock block = id_block(installation.settings, installation.paths.installation());
+  return {block.first + (number - 1) * kIdsPerRange, kIdsPerRange};
+}
+
+void check_root(const Installation& installation, const RootSpec& root) {
+  if (root.kind == RootKind::template_overlay) {
+    storage::TemplateStore(installation.paths.templates()).find(root.template_name);
+    return;
+  }
+  UniqueFd directory;
+  try {
+    directory = sys::open(root.directory, O_PATH | O_DIRECTORY);
+  } catch (Error& error) {
+    throw error.hint("'root' must be a directory that holds a root file system");
+  }
+  storage::check_root_file_system(directory.get(), root.directory);
+}
+
+// Everything of the container in one directory that gets its name last.
+void fill_directory(const std::string& directory, const Identity& identity, const ConfigFile& config) {
+  sys::make_directory(directory, 0700);
+  write_file_durably(directory + "/config.toml", config.text);
+  write_file_durably(directory + "/identity.json", encode_identity(identity));
+  if (config.spec.root.kind != RootKind::template_overlay) return;
+  const uint32_t owner = config.spec.security.user_namespace ? identity.ids.first : 0;
+  for (const char* part : {"/upper", "/work"}) {
+    sys::make_directory(directory + part, 0755);
+    sys::chown_path(directory + part, owner, owner);
+  }
+}
+
+std::string replace_name_line(const std::string& text, const std::string& name) {
+  std::string out;
+  bool in_top_level = true;
+  size_t begin = 0;
+  while (begin < text.size()) {
+    const size_t end = std::min(text.find('\n', begin), text.size() - 1) + 1;
+    const std::string line = text.substr(begin, end - begin);
+    const std::string_view trimmed = trim(line);
+    if (trimmed.starts_with('[')) in_top_level = false;
+    const size_t equals = trimmed.find('=');
+    const bool is_name = in_top_level && equals != std::string_view::npos && trim(trimmed.substr(0, equals)) == "name";
+    out += is_name ? fmt::format("name = \"{}\"\n", name) : line;
+    begin = end;
+  }
+  return out;
+}
+
+}  // namespace
+
+Installation open_installation() {
+  Installation installation;
+  installation.paths = paths_from_environment();
+  installation.settings = load_host_settings(installation.paths.host_config);
+  installation.facts.online_cpus = quotas::online_cpus();
+  return installation;
+}
+
+FileLock lock_container(const Paths& paths, const std::string& name) {
+  if (!is_dns_label(name))
+    throw usage_error(fmt::format("'{}' is no container name", printable(name)))
+        .hint("a name has up to 63 letters, digits and inner hyphens");
+  const std::string directory = paths.runtime(name);
+  for (int attempt = 0;; ++attempt) {
+    try {
+      sys::make_directories(directory, 0700);
+      return FileLock::acquire(directory + "/lock", kLockTimeout,
+                               fmt::format("container '{}' is busy: another command works on it since {} s", name, kLockTimeout.count()));
+    } catch (const Error& error) {
+      if (error.error_number() != ENOENT || attempt >= 100) throw;  // destroyed meanwhile, with its directory
+    }
+  }
+}
+
+bool container_exists(const Paths& paths, const std::string& name) {
+  return is_dns_label(name) && sys::exists(paths.container(name));
+}
+
+std::vector<std::string> container_names(const Paths& paths) {
+  std::vector<std::string> names = list_directory(paths.containers());
+  std::erase_if(names, [](const std::string& name) { return !is_dns_label(name); });
+  return names;
+}
+
+void require_container(const Paths& paths, const std::string& name) {
+  if (container_exists(paths, name)) return;
+  Error error(fmt::format("there is no container '{}'", printable(name)));
+  const std::vector<std::string> names = container_names(paths);
+  const std::vector<std::string_view> candidates(names.begin(), names.end());
+  if (const auto meant = nearest(name, candidates)) {
+    error.hint(fmt::format("did you mean '{}'?", *meant));
+  } else {
+    error.hint("'holm list -a' shows all containers");
+  }
+  throw error;
+}
+
+Identity create_container(const Installation& installation, const ConfigFile& config) {
+  const Paths& paths = installation.paths;
+  const std::string& name = config.spec.name;
+  if (container_exists(paths, name))
+    throw Error(fmt::format("there is a container '{}' already", name)).hint("choose another name, or destroy it first");
+  step("check the root file system", [&] { check_root(installation, config.spec.root); });
+  step("make the state directory", [&] {
+    sys::make_directories(paths.state, 0700);
+    sys::make_directories(paths.containers(), 0700);
+  });
+  const std::string directory = fmt::format("{}/.{}.new", paths.containers(), name);
+  return with_undo([&](UndoStack& undo) {
+    LeaseDirectory numbers(paths.numbers());
+    Identity identity;
+    step("reserve a number", [&] {
+      // A killed create of the same name left its number: it is taken up again.
+      for (const auto& [number, owner] : numbers.holders()) {
+        if (owner == name && !identity.number) identity.number = number;
+      }
+      if (!identity.number) {
+        const uint32_t last = id_block(installation.settings, paths.installation()).range_count;
+        const auto number = numbers.acquire(name, 1, last);
+        if (!number)
+          throw Error(fmt::format("no free id range: all {} are in use", last))
+              .hint("destroy containers, or raise ids.count in " + paths.host_config);
+        identity.number = *number;
+      }
+    });
+    undo.push("give back the number", [&name, numbers, number = identity.number]() mutable { numbers.release(number, name); });
+    identity.ids = range_of(installation, identity.number);
+    isolation::check_id_range(identity.ids);
+    sys::remove_tree(directory);
+    undo.push("remove the container's directory", [&] { sys::remove_tree(directory); });
+    step("make the container's directory", [&] { fill_directory(directory, identity, config); });
+    step("name the container's directory", [&] {
+      sync_directory(directory);
+      sys::rename_new(directory, paths.container(name));
+      sync_directory(paths.containers());
+    });
+    undo.dismiss();
+    return identity;
+  });
+}
+
+Identity load_identity(const Paths& paths, const std::string& name) {
+  const std::string path = identity_path(paths, name);
+  return with_frame(fmt::format("read '{}'", path), [&] {
+    try {
+      const json value = json::parse(read_file(path));
+      if (value.at("version").get<int>() > kIdentityVersion) throw Error("written by a newer version of Holm");
+      Identity identity;
+      identity.number = value.at("number");
+      identity.ids = {value.at("first_id").get<uint32_t>(), value.at("id_count").get<uint32_t>()};
+      isolation::check_id_range(identity.ids);
+      return identity;
+    } catch (const json::exception& failure) {
+      throw Error(fmt::format("damaged: {}", failure.what()));
+    }
+  });
+}
+
+StoredContainer load_container(const Installation& installation, const std::string& name) {
+  require_container(installation.paths, name);
+  StoredContainer stored;
+  stored.name = name;
+  stored.identity = load_identity(installation.paths, name);
+  const std::string path = config_path(installation.paths, name);
+  stored.config.path = path;
+  stored.config.text = read_file(path);
+  stored.config.spec = parse_config(stored.config.text, path, name, installation.facts);
+  if (stored.config.spec.name != name)
+    throw usage_error(fmt::format("'{}' sets the name '{}'", path, stored.config.spec.name))
+        .hint(fmt::format("use 'holm rename {} {}'", name, stored.config.spec.name));
+  return stored;
+}
+
+void replace_config(const Installation& installation, const StoredContainer& stored, const ConfigFile& config) {
+  const ContainerSpec& before = stored.config.spec;
+  const ContainerSpec& after = config.spec;
+  if (before.root.kind != after.root.kind || before.root.template_name != after.root.template_name ||
+      before.security.user_namespace != after.security.user_namespace)
+    throw Error(fmt::format("container '{}' exists with another root or user_namespace, which cannot change", stored.name))
+        .hint(fmt::format("'holm destroy {}' first, or use another name", stored.name));
+  check_root(installation, after.root);
+  write_file_durably(config_path(installation.paths, stored.name), config.text);
+}
+
+void remove_container_files(const Paths& paths, const std::string& name) {
+  const std::string doomed = fmt::format("{}/.{}.destroyed", paths.containers(), name);
+  step("unname the container's directory", [&] {
+    sys::remove_tree(doomed);  // of an interrupted destroy
+    if (container_exists(paths, name)) sys::rename(paths.container(name), doomed);
+  });
+  step("give back number and addresses", [&] {
+    LeaseDirectory numbers(paths.numbers());
+    for (const auto& [number, owner] : numbers.holders()) {
+      if (owner == name) numbers.release(number, name);
+    }
+    release_addresses(paths, name);
+  });
+  step("remove the container's directory", [&] { sys::remove_tree(doomed); });
+  step("remove the run directory", [&] { sys::remove_tree(paths.runtime(name)); });
+}
+
+void rename_container_files(const Paths& paths, const std::string& from, const std::string& to) {
+  step("rewrite the name in the config", [&] {
+    write_file_durably(config_path(paths, from), replace_name_line(read_file(config_path(paths, from)), to));
+  });
+  step("rename the container's directory", [&] {
+    sys::rename_new(paths.container(from), paths.container(to));
+    sync_directory(paths.containers());
+  });
+  step("rename the reservations", [&] {
+    LeaseDirectory numbers(paths.numbers());
+    for (const auto& [number, owner] : numbers.holders()) {
+      if (owner == from) numbers.rename_owner(number, to);
+    }
+    rename_addresses(paths, from, to);
+    sys::remove_tree(paths.runtime(from));
+  });
+}
+
+std::vector<std::string> users_of_template(const Installation& installation, const std::string& template_name) {
+  std::vector<std::string> users;
+  for (const std::string& name : container_names(installation.paths)) {
+    // A container whose config cannot be read might use it: it counts as a user, so that nothing is pulled from under it.
+    bool uses = true;
+    ignore_errors([&] {
+      const RootSpec root = load_container(installation, name).config.spec.root;
+      uses = root.kind == RootKind::template_overlay && root.template_name == template_name;
+    });
+    if (uses) users.push_back(name);
+  }
+  return users;
+}
+
+}  // namespace holm::runtime

@@ -1,0 +1,62 @@
+// The containers of this installation on disk: /var/lib/holm/containers/NAME and what is reserved for each.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/file_lock.h"
+#include "base/undo.h"
+#include "isolation/id_map.h"
+#include "runtime/config_file.h"
+#include "runtime/host_settings.h"
+#include "runtime/paths.h"
+
+namespace holm::runtime {
+
+// What a container is given once, at its creation, and keeps until it is destroyed.
+struct Identity {
+  uint32_t number = 0;
+  isolation::IdRange ids;
+};
+
+struct StoredContainer {
+  std::string name;
+  Identity identity;
+  ConfigFile config;
+};
+
+// Everything that verbs need to know of the installation and the host.
+struct Installation {
+  Paths paths;
+  HostSettings settings;
+  HostFacts facts;
+};
+Installation open_installation();
+
+// Serializes the verbs that change one container. Waits up to 30 s for another verb to end.
+FileLock lock_container(const Paths& paths, const std::string& name);
+
+bool container_exists(const Paths& paths, const std::string& name);
+// Names of all containers, also of damaged ones.
+std::vector<std::string> container_names(const Paths& paths);
+// Throws "there is no container 'NAME'" with a hint to what was probably meant.
+void require_container(const Paths& paths, const std::string& name);
+
+// Makes the container of a config on disk: number, id range, directories, config.toml. Either all of it is there
+// afterwards or nothing. The caller holds the container's lock.
+Identity create_container(const Installation& installation, const ConfigFile& config);
+// Reads and validates what is stored.
+StoredContainer load_container(const Installation& installation, const std::string& name);
+Identity load_identity(const Paths& paths, const std::string& name);
+// Takes a changed config file for a container that is not running; root and user_namespace cannot change.
+void replace_config(const Installation& installation, const StoredContainer& stored, const ConfigFile& config);
+// Removes all of a container's files and reservations. Safe to repeat, and continued by gc if it was interrupted.
+void remove_container_files(const Paths& paths, const std::string& name);
+void rename_container_files(const Paths& paths, const std::string& from, const std::string& to);
+
+// Containers whose root is the template.
+std::vector<std::string> users_of_template(const Installation& installation, const std::string& template_name);
+
+}  // namespace holm::runtime

@@ -1,0 +1,316 @@
+#include "runtime/lifecycle.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/step.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "isolation/protected_program.h"
+#include "runtime/cleanup.h"
+#include "runtime/launch.h"
+
+namespace holm::runtime {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+// How long a monitor may take to clean up after its init ended, before the command does it in its place.
+constexpr milliseconds kMonitorPatience(15000);
+
+Observation look(const Installation& installation, const std::string& name) {
+  return observe(installation.paths, quotas::detect_cgroup_layout(), name);
+}
+
+Observation require_running(const Installation& installation, const std::string& name) {
+  Observation seen = look(installation, name);
+  if (seen.condition == Condition::damaged)
+    throw Error(seen.problem).hint(fmt::format("'holm gc' repairs what it can; 'holm destroy --force {}' removes the container", name));
+  if (!seen.has_init())
+    throw Error(fmt::format("container '{}' is not running", name)).hint(fmt::format("'holm start {}' starts it", name));
+  return seen;
+}
+
+// Runs in the forked child: becomes the monitor. Only calls what is safe between fork and exec of a single-threaded
+// process.
+[[noreturn]] void become_monitor(int program, const MonitorOptions& options, int report, const std::vector<int>& streams) {
+  try {
+    // First out of the way of the numbers that they shall get.
+    std::vector<int> sources = {::fcntl(report, F_DUPFD, 64)};
+    for (const int stream : streams) sources.push_back(::fcntl(stream, F_DUPFD, 64));
+    const int own_program = ::fcntl(program, F_DUPFD_CLOEXEC, 64);
+    for (size_t i = 0; i < sources.size(); ++i) {
+      if (::dup2(sources[i], kReportFd + static_cast<int>(i)) < 0) throw Error::system("pass descriptors to the monitor");
+    }
+    for (const int source : sources) ::close(source);
+    isolation::execute_protected(own_program, monitor_arguments(options));
+  } catch (const Error& error) {
+    Channel channel{UniqueFd(report)};
+    ignore_errors([&] { channel.send(Message::failed, error.encode()); });  // the parent sees the end of file
+  }
+  ::_exit(kExitFailed);
+}
+
+// Starts the monitor as nobody's child, so that no command has to wait for it.
+Channel spawn_monitor(const MonitorOptions& options, const std::vector<UniqueFd>& streams) {
+  const UniqueFd program = isolation::open_protected_program();
+  auto [ours, theirs] = make_channel();
+  std::vector<int> numbers;
+  for (const UniqueFd& stream : streams) numbers.push_back(stream.get());
+  const pid_t child = ::fork();
+  if (child < 0) throw Error::system("start the monitor");
+  if (child == 0) {
+    if (::fork() != 0) ::_exit(0);
+    become_monitor(program.get(), options, theirs.fd(), numbers);
+  }
+  ::waitpid(child, nullptr, 0);
+  return std::move(ours);
+}
+
+bool has_left_over(const Installation& installation, uint32_t number) {
+  return container_cgroup(installation.paths, number)->exists();
+}
+
+void write_stopped(const Installation& installation, State state, const std::string& reason) {
+  state.phase = Phase::stopped;
+  state.init = {};
+  state.monitor = {};
+  if (!state.last_exit) state.last_exit = ExitRecord{.status = kExitHolmFailed, .reason = reason, .at = std::time(nullptr)};
+  write_state(installation.paths, state);
+}
+
+// Waits until the monitor has recorded that init's run is over.
+void await_monitor(const Installation& installation, const Observation& seen) {
+  if (!seen.monitor || sys::pidfd_wait_ended(seen.monitor.get(), kMonitorPatience)) return;
+  sys::pidfd_signal(seen.monitor.get(), SIGKILL);
+  sys::pidfd_wait_ended(seen.monitor.get(), milliseconds(2000));
+  settle(installation, seen.name);
+}
+
+// Whether init has a handler for the signal: without one the kernel drops it, as init is pid 1 of its namespace.
+bool handles_signal(pid_t init, int signal) {
+  const auto status = read_file_if_exists(fmt::format("/proc/{}/status", init));
+  if (!status) return false;
+  const size_t at = status->find("\nSigCgt:\t");
+  if (at == std::string::npos) return false;
+  const uint64_t caught = std::strtoull(status->c_str() + at + 9, nullptr, 16);
+  return (caught >> (signal - 1) & 1) != 0;
+}
+
+// The signal that an init takes as "shut down": its program tells which init it is.
+int polite_signal(pid_t init) {
+  const auto name = read_file_if_exists(fmt::format("/proc/{}/comm", init));
+  const std::string_view program = name ? trim(*name) : std::string_view();
+  if (program == "systemd") return SIGRTMIN + 3;                       // halt.target (systemd(1))
+  if (program == "init" || program == "busybox" || program == "linuxrc") {
+    // busybox init powers off at SIGUSR2; sysvinit takes SIGPWR for "power failing" and ignores SIGUSR2.
+    return handles_signal(init, SIGUSR2) ? SIGUSR2 : SIGPWR;
+  }
+  return SIGTERM;
+}
+
+// SIGTERM to everything but init, where init itself would not notice one.
+void signal_all_but_init(quotas::Cgroup& cgroup, pid_t init) {
+  for (const pid_t pid : cgroup.processes()) {
+    if (pid == init) continue;
+    if (const auto process = sys::pidfd_open_if_alive(pid)) sys::pidfd_signal(process->get(), SIGTERM);
+  }
+}
+
+bool end_politely(quotas::Cgroup& cgroup, const Observation& seen, milliseconds timeout) {
+  const pid_t init = seen.state->init.pid;
+  const int signal = polite_signal(init);
+  if (cgroup.is_frozen()) cgroup.thaw();
+  if (handles_signal(init, signal)) {
+    sys::pidfd_signal(seen.init.get(), signal);
+    return sys::pidfd_wait_ended(seen.init.get(), timeout);
+  }
+  signal_all_but_init(cgroup, init);
+  const auto end = Clock::now() + timeout;
+  while (Clock::now() < end) {
+    if (sys::pidfd_wait_ended(seen.init.get(), milliseconds(5))) return true;
+    if (cgroup.processes().size() <= 1) return false;  // only init is left, and it will not go by itself
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string create_from_file(const Installation& installation, const ConfigFile& config) {
+  const std::string& name = config.spec.name;
+  const FileLock lock = lock_container(installation.paths, name);
+  if (!container_exists(installation.paths, name)) {
+    create_container(installation, config);
+    return name;
+  }
+  settle(installation, name);
+  const StoredContainer stored = load_container(installation, name);
+  if (stored.config.text == config.text) return name;
+  if (look(installation, name).condition != Condition::stopped)
+    throw Error(fmt::format("container '{}' runs with another configuration than '{}'", name, config.path))
+        .hint("stop it first; the next start takes the file");
+  replace_config(installation, stored, config);
+  return name;
+}
+
+StartedContainer start(const Installation& installation, StartOptions options) {
+  const std::string& name = options.monitor.name;
+  require_container(installation.paths, name);
+  const FileLock lock = lock_container(installation.paths, name);
+  return with_frame(fmt::format("cannot start container '{}'", name), [&] {
+    settle(installation, name);
+    const Observation before = look(installation, name);
+    if (before.condition != Condition::stopped && before.condition != Condition::damaged)
+      throw Error(fmt::format("it is {} already", condition_name(before.condition)));
+    Channel report = step("start the monitor", [&] { return spawn_monitor(options.monitor, options.streams); });
+    options.streams.clear();
+    try {
+      report.expect(Message::running);
+    } catch (...) {
+      settle(installation, name);  // a monitor that was killed left what it had made
+      throw;
+    }
+    auto state = read_state(installation.paths, name);
+    if (!state) throw Error("its monitor wrote no state");
+    return StartedContainer{std::move(report), std::move(*state)};
+  });
+}
+
+Stopped stop(const Installation& installation, const std::string& name, const StopOptions& options) {
+  require_container(installation.paths, name);
+  const FileLock lock = lock_container(installation.paths, name);
+  return with_frame(fmt::format("cannot stop container '{}'", name), [&] {
+    settle(installation, name);
+    Observation seen = look(installation, name);
+    if (seen.condition == Condition::stopped) return Stopped::was_not_running;
+    if (seen.condition == Condition::damaged) throw Error(seen.problem);
+    step("announce the stop", [&] { announce_intent(installation.paths.runtime(name), options.intent); });
+    seen = look(installation, name);  // after the announcement no further init is started
+    Stopped how = Stopped::politely;
+    if (seen.has_init()) {
+      const auto cgroup = container_cgroup(installation.paths, seen.state->number);
+      const bool gone = !options.kill_at_once && step("ask init to end", [&] { return end_politely(*cgroup, seen, options.timeout); });
+      if (!gone) {
+        how = Stopped::killed;
+        step("kill", [&] {
+          sys::pidfd_signal(seen.init.get(), SIGKILL);
+          cgroup->kill_all(milliseconds(10000));
+        });
+      }
+    }
+    if (options.intent != Intent::stop) return how;
+    step("await the monitor", [&] { await_monitor(installation, seen); });
+    remove_kernel_objects(installation.paths, seen.state->number);  // normally only the link, which the monitor leaves
+    return how;
+  });
+}
+
+void send_signal(const Installation& installation, const std::string& name, int signal) {
+  require_container(installation.paths, name);
+  const Observation seen = require_running(installation, name);
+  sys::pidfd_signal(seen.init.get(), signal);
+}
+
+void pause(const Installation& installation, const std::string& name) {
+  require_container(installation.paths, name);
+  const FileLock lock = lock_container(installation.paths, name);
+  const Observation seen = require_running(installation, name);
+  if (seen.condition == Condition::paused) throw Error(fmt::format("container '{}' is paused already", name));
+  step("freeze", [&] { container_cgroup(installation.paths, seen.state->number)->freeze(); });
+}
+
+void resume(const Installation& installation, const std::string& name) {
+  require_container(installation.paths, name);
+  const FileLock lock = lock_container(installation.paths, name);
+  const Observation seen = require_running(installation, name);
+  if (seen.condition != Condition::paused) throw Error(fmt::format("container '{}' is not paused", name));
+  step("thaw", [&] { container_cgroup(installation.paths, seen.state->number)->thaw(); });
+}
+
+void destroy(const Installation& installation, const std::string& name, bool force) {
+  if (!container_exists(installation.paths, name)) {
+    // What an interrupted destroy left is finished, so that the same command may be said again.
+    const std::string doomed = fmt::format("{}/.{}.destroyed", installation.paths.containers(), name);
+    if (!is_dns_label(name) || !sys::exists(doomed)) require_container(installation.paths, name);
+  }
+  if (force && look(installation, name).condition != Condition::stopped)
+    ignore_errors([&] { stop(installation, name, {.kill_at_once = true}); });  // what resists is met again below
+  const FileLock lock = lock_container(installation.paths, name);
+  with_frame(fmt::format("cannot destroy container '{}'", name), [&] {
+    settle(installation, name);
+    const Observation seen = look(installation, name);
+    const bool is_stopped = seen.condition == Condition::stopped || (force && seen.condition == Condition::damaged);
+    if (!is_stopped)
+      throw Error(fmt::format("it is {}", condition_name(seen.condition))).hint("stop it first, or use --force");
+    uint32_t number = 0;
+    ignore_errors([&] { number = load_identity(installation.paths, name).number; });  // damaged: gc finds the rest
+    if (number != 0) remove_kernel_objects(installation.paths, number);
+    remove_container_files(installation.paths, name);
+  });
+}
+
+void rename(const Installation& installation, const std::string& from, const std::string& to) {
+  require_container(installation.paths, from);
+  const FileLock lock = lock_container(installation.paths, from);
+  const FileLock new_lock = lock_container(installation.paths, to);
+  if (container_exists(installation.paths, to)) throw Error(fmt::format("there is a container '{}' already", to));
+  settle(installation, from);
+  if (look(installation, from).condition != Condition::stopped)
+    throw Error(fmt::format("cannot rename container '{}': it is running", from)).hint("stop it first");
+  rename_container_files(installation.paths, from, to);
+}
+
+std::optional<int> wait(const Installation& installation, const std::string& name, std::optional<milliseconds> timeout) {
+  require_container(installation.paths, name);
+  const auto end = timeout ? std::optional(Clock::now() + *timeout) : std::nullopt;
+  for (;;) {
+    const Observation seen = look(installation, name);
+    if (seen.condition == Condition::stopped) return seen.state && seen.state->last_exit ? seen.state->last_exit->status : 0;
+    if (seen.condition == Condition::damaged) throw Error(seen.problem);
+    milliseconds left(500);
+    if (end) left = std::min(left, std::chrono::duration_cast<milliseconds>(*end - Clock::now()));
+    if (left.count() <= 0) return std::nullopt;
+    if (seen.monitor) {
+      sys::pidfd_wait_ended(seen.monitor.get(), left);
+    } else {
+      std::this_thread::sleep_for(std::min(left, milliseconds(50)));
+    }
+  }
+}
+
+void settle(const Installation& installation, const std::string& name) {
+  Observation seen = look(installation, name);
+  if (seen.condition == Condition::orphaned) {
+    step("adopt the container", [&] {
+      MonitorOptions options;
+      options.name = name;
+      options.adopt = true;
+      options.remove_when_stopped = seen.state->remove_when_stopped;
+      spawn_monitor(options, {});
+      // Until its socket listens, an announcement would be lost.
+      for (int attempt = 0; attempt < 200 && look(installation, name).condition == Condition::orphaned; ++attempt)
+        std::this_thread::sleep_for(milliseconds(5));
+    });
+    return;
+  }
+  if (seen.monitor || !container_exists(installation.paths, name)) return;
+  uint32_t number = 0;
+  ignore_errors([&] { number = load_identity(installation.paths, name).number; });  // damaged: nothing to find it by
+  const bool unfinished = seen.state && seen.state->phase != Phase::stopped;
+  if (number == 0 || (!unfinished && !has_left_over(installation, number))) return;
+  step("clean up after a killed monitor", [&] {
+    remove_kernel_objects(installation.paths, number);
+    if (unfinished) write_stopped(installation, *seen.state, "its monitor was killed before init ran or after it ended");
+  });
+}
+
+}  // namespace holm::runtime

@@ -1,0 +1,343 @@
+#include "runtime/monitor.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <malloc.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <memory>
+#include <thread>
+
+#include "base/error.h"
+#include "base/step.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "isolation/protected_program.h"
+#include "runtime/cleanup.h"
+#include "runtime/console.h"
+#include "runtime/control.h"
+#include "runtime/exit_record.h"
+#include "runtime/launch.h"
+#include "runtime/process_end.h"
+
+namespace holm::runtime {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+// A container that ran this long before it crashed starts its back-off anew.
+constexpr milliseconds kStableAfter(60000);
+
+// What the monitor was given by the command that started it.
+struct Inherited {
+  std::optional<Channel> report;
+  UniqueFd streams[3];
+  UniqueFd console_client;
+};
+
+Inherited take_inherited(const MonitorOptions& options) {
+  Inherited inherited;
+  if (!options.adopt) inherited.report.emplace(UniqueFd(kReportFd));
+  if (options.stdio == StdioMode::pipes) {
+    for (int i = 0; i < 3; ++i) inherited.streams[i].reset(kFirstStreamFd + i);
+  } else if (options.foreground) {
+    inherited.console_client.reset(kFirstStreamFd);
+  }
+  sys::close_on_exec_from(kReportFd);
+  return inherited;
+}
+
+// Survives the terminal and the session of whoever started it.
+void detach_from_session(const std::string& run_directory) {
+  ::setsid();  // fails only where this already leads a session
+  for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU}) ::signal(signal, SIG_IGN);
+  ::signal(SIGCHLD, SIG_DFL);
+  if (::chdir("/") != 0) throw Error::system("enter '/'");
+  ::umask(022);
+  const UniqueFd null = sys::open("/dev/null", O_RDWR);
+  const UniqueFd log = sys::open(run_directory + "/monitor.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+  if (::dup2(null.get(), 0) < 0 || ::dup2(log.get(), 1) < 0 || ::dup2(log.get(), 2) < 0)
+    throw Error::system("redirect the monitor's streams");
+  ::prctl(PR_SET_NAME, "holm-monitor");
+}
+
+void log_line(const std::string& text) { fmt::print(stderr, "{} {}\n", std::time(nullptr), text); }
+
+class Monitor {
+ public:
+  Monitor(const MonitorOptions& options, Inherited inherited)
+      : options_(options),
+        inherited_(std::move(inherited)),
+        installation_(open_installation()),
+        container_(load_container(installation_, options.name)),
+        run_directory_(installation_.paths.runtime(options.name)) {
+    if (!options.command.empty()) {
+      container_.config.spec.payload.kind = PayloadKind::command;
+      container_.config.spec.payload.arguments = options.command;
+    }
+  }
+
+  int run();
+  void report_failure(const Error& error);
+
+ private:
+  void begin_state();
+  void start_init();
+  void adopt_init();
+  StdioPlan prepare_stdio();
+  // Serves the console and other commands until `pidfd` (or, with -1, the time) ends the wait.
+  void serve_until(int pidfd, std::optional<Clock::time_point> end);
+  InitEnd wait_for_end();
+  void finish_run(const InitEnd& end);
+  void pause_before_restart();
+  void report(Message message, const std::string& text = "");
+  void record(Phase phase);
+  void remove_container();
+
+  const ContainerSpec& spec() const { return container_.config.spec; }
+
+  MonitorOptions options_;
+  Inherited inherited_;
+  Installation installation_;
+  StoredContainer container_;
+  std::string run_directory_;
+  State state_;
+  std::unique_ptr<ControlSocket> control_;
+  std::unique_ptr<Console> console_;
+  std::unique_ptr<quotas::Cgroup> cgroup_;
+  UniqueFd init_;
+  Clock::time_point init_started_;
+  Intent intent_ = Intent::none;
+  unsigned crashes_ = 0;
+};
+
+int Monitor::run() {
+  begin_state();
+  options_.adopt ? adopt_init() : start_init();
+  for (;;) {
+    const InitEnd end = wait_for_end();
+    finish_run(end);
+    Next next = decide_next(spec(), end, intent_);
+    while (next == Next::start_again || next == Next::start_after_pause) {
+      if (next == Next::start_after_pause) pause_before_restart();
+      if (intent_ == Intent::stop) break;
+      intent_ = Intent::none;
+      ++state_.restarts;
+      try {
+        start_init();
+        break;
+      } catch (Error& error) {
+        log_line(error.report());
+        state_.last_exit = ExitRecord{.status = kExitHolmFailed, .reason = "cannot restart: " + error.message(), .at = std::time(nullptr)};
+        next = spec().on_crash == OnCrash::restart ? Next::start_after_pause : Next::stop;
+      }
+    }
+    if (intent_ == Intent::stop || next == Next::stop || next == Next::destroy) {
+      record(Phase::stopped);
+      if (next == Next::destroy || options_.remove_when_stopped) remove_container();
+      report(Message::ended, std::to_string(state_.last_exit ? state_.last_exit->status : kExitHolmFailed));
+      return 0;
+    }
+  }
+}
+
+void Monitor::begin_state() {
+  const auto previous = read_state(installation_.paths, options_.name);
+  if (previous) state_ = *previous;
+  state_.name = options_.name;
+  state_.number = container_.identity.number;
+  state_.boot_id = current_boot_id();
+  state_.monitor = identify_process(::getpid());
+  state_.remove_when_stopped = options_.remove_when_stopped;
+  cgroup_ = container_cgroup(installation_.paths, state_.number);
+  control_ = std::make_unique<ControlSocket>(run_directory_);
+  if (options_.adopt) return;
+  state_.restarts = 0;
+  state_.init = {};
+  state_.last_exit.reset();
+  record(Phase::starting);
+}
+
+StdioPlan Monitor::prepare_stdio() {
+  StdioPlan plan;
+  if (options_.stdio == StdioMode::pipes) {
+    for (int i = 0; i < 3; ++i) plan.streams[i] = std::move(inherited_.streams[i]);
+    return plan;
+  }
+  const uid_t owner = spec().security.user_namespace ? container_.identity.ids.first : 0;
+  if (!console_) console_ = std::make_unique<Console>(run_directory_, owner);
+  if (inherited_.console_client) console_->add_foreground_client(std::move(inherited_.console_client));
+  plan.console = sys::duplicate(console_->slave());
+  return plan;
+}
+
+void Monitor::start_init() {
+  record(Phase::starting);
+  with_undo([&](UndoStack& undo) {
+    LaunchRequest request;
+    request.installation = &installation_;
+    request.container = &container_;
+    request.stdio = prepare_stdio();
+    request.on_created = [&](const ProcessId& process) {
+      state_.init = process;
+      record(Phase::starting);
+    };
+    RunningInit running = launch(request, undo);
+    state_.addresses = std::move(running.addresses);
+    state_.warnings = std::move(running.warnings);
+    state_.started_at = std::time(nullptr);
+    init_ = std::move(running.pidfd);
+    init_started_ = Clock::now();
+    step("record that it runs", [&] { record(Phase::running); });
+    undo.dismiss();
+  });
+  report(Message::running);
+  if (!options_.foreground) inherited_.report.reset();
+  ::malloc_trim(0);  // parsing and building left pages that a monitor never needs again
+}
+
+void Monitor::adopt_init() {
+  auto init = open_process(state_.init);
+  init_ = init ? std::move(*init) : UniqueFd();
+  init_started_ = Clock::now();
+  record(Phase::running);
+  log_line("adopted the container; its console is lost");
+}
+
+void Monitor::serve_until(int pidfd, std::optional<Clock::time_point> end) {
+  std::vector<pollfd> wanted;
+  for (;;) {
+    wanted.clear();
+    wanted.push_back({pidfd, POLLIN, 0});
+    wanted.push_back({control_->fd(), POLLIN, 0});
+    if (console_) console_->add_to(wanted);
+    int timeout = -1;
+    if (end) {
+      const auto left = std::chrono::duration_cast<milliseconds>(*end - Clock::now());
+      if (left.count() <= 0) return;
+      timeout = static_cast<int>(left.count());
+    }
+    if (::poll(wanted.data(), wanted.size(), timeout) < 0) {
+      if (errno == EINTR) continue;
+      throw Error::system("wait for the container");
+    }
+    if (wanted[1].revents) control_->serve([&](Intent intent) { intent_ = intent; });
+    if (console_) console_->handle(wanted);
+    if (wanted[0].revents) return;
+    if (pidfd < 0 && intent_ == Intent::stop) return;
+  }
+}
+
+InitEnd Monitor::wait_for_end() {
+  if (init_) serve_until(init_.get(), std::nullopt);
+  return collect_end(init_.get(), options_.adopt ? Parent::another : Parent::us);
+}
+
+void Monitor::finish_run(const InitEnd& end) {
+  if (console_) console_->drain();
+  OomFacts oom;
+  ignore_errors([&] { oom.kills = cgroup_->usage().oom_kills; });  // the group may be gone; then nothing is known
+  oom.limit = spec().limits.memory.limit;
+  state_.last_exit = describe_end(end, oom, intent_);
+  log_line(state_.last_exit->reason);
+  if (Clock::now() - init_started_ >= kStableAfter) crashes_ = 0;
+  remove_kernel_objects(installation_.paths, state_.number, Links::leave_to_kernel);
+  release_root(run_directory_);
+  init_.reset();
+  state_.init = {};
+}
+
+void Monitor::pause_before_restart() {
+  const milliseconds pause = restart_pause(++crashes_);
+  if (state_.last_exit) state_.last_exit->reason += fmt::format("; restart {} after {:.1f} s", crashes_, static_cast<double>(pause.count()) / 1000);
+  record(Phase::restarting);
+  serve_until(-1, Clock::now() + pause);
+}
+
+void Monitor::report(Message message, const std::string& text) {
+  if (!inherited_.report) return;
+  ignore_errors([&] { inherited_.report->send(message, text); });  // the command may be gone; the container goes on
+}
+
+void Monitor::report_failure(const Error& error) {
+  log_line(error.report());
+  ignore_errors([&] {  // a state that cannot be written is corrected by the next command
+    state_.init = {};
+    if (!state_.last_exit) state_.last_exit = ExitRecord{.status = error.exit_status(), .reason = "did not start: " + error.message(), .at = std::time(nullptr)};
+    record(Phase::stopped);
+  });
+  report(Message::failed, error.encode());
+}
+
+void Monitor::record(Phase phase) {
+  state_.phase = phase;
+  write_state(installation_.paths, state_);
+}
+
+void Monitor::remove_container() {
+  try {
+    const FileLock lock = lock_container(installation_.paths, options_.name);
+    control_.reset();
+    console_.reset();
+    remove_container_files(installation_.paths, options_.name);
+  } catch (const Error& error) {
+    log_line(error.report());  // gc finishes it
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> monitor_arguments(const MonitorOptions& options) {
+  std::vector<std::string> arguments = {"holm", kMonitorVerb, options.name};
+  if (options.stdio == StdioMode::pipes) arguments.emplace_back("--pipes");
+  if (options.foreground) arguments.emplace_back("--foreground");
+  if (options.adopt) arguments.emplace_back("--adopt");
+  if (options.remove_when_stopped) arguments.emplace_back("--remove");
+  if (!options.command.empty()) arguments.emplace_back("--");
+  arguments.insert(arguments.end(), options.command.begin(), options.command.end());
+  return arguments;
+}
+
+MonitorOptions parse_monitor_arguments(const std::vector<std::string>& arguments) {
+  MonitorOptions options;
+  options.name = arguments.at(2);
+  for (size_t i = 3; i < arguments.size(); ++i) {
+    if (arguments[i] == "--pipes") options.stdio = StdioMode::pipes;
+    if (arguments[i] == "--foreground") options.foreground = true;
+    if (arguments[i] == "--adopt") options.adopt = true;
+    if (arguments[i] == "--remove") options.remove_when_stopped = true;
+    if (arguments[i] != "--") continue;
+    options.command.assign(arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, arguments.end());
+    break;
+  }
+  return options;
+}
+
+int run_monitor(const MonitorOptions& options) noexcept {
+  std::unique_ptr<Monitor> monitor;
+  std::optional<Channel> early_report;
+  try {
+    detach_from_session(paths_from_environment().runtime(options.name));
+    if (!isolation::is_program_protected()) throw Error("a monitor must be started from the protected program");
+    Inherited inherited = take_inherited(options);
+    if (inherited.report) early_report.emplace(sys::duplicate(inherited.report->fd()));
+    step("enter private mounts", [] { enter_private_mounts(); });
+    monitor = std::make_unique<Monitor>(options, std::move(inherited));
+    early_report.reset();
+    return monitor->run();
+  } catch (Error& error) {
+    if (monitor) monitor->report_failure(error);
+    if (early_report) ignore_errors([&] { early_report->send(Message::failed, error.encode()); });  // nobody listens
+  } catch (const std::exception& failure) {
+    if (monitor) monitor->report_failure(Error(failure.what()));
+  }
+  return kExitFailed;
+}
+
+}  // namespace holm::runtime

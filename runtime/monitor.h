@@ -1,0 +1,37 @@
+// The one small process per running container that is init's parent on the host.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace holm::runtime {
+
+// How a payload's standard streams are connected.
+enum class StdioMode {
+  console,  // the console's pty
+  pipes,    // pipes of the command that started it
+};
+
+// The descriptors that a monitor inherits from the command that starts it.
+inline constexpr int kReportFd = 3;          // the monitor's end of the handshake with the command
+inline constexpr int kFirstStreamFd = 4;     // pipes: 4, 5, 6; console in the foreground: 4 is a console client
+
+struct MonitorOptions {
+  std::string name;
+  StdioMode stdio = StdioMode::console;
+  bool foreground = false;                    // the command waits for the end of the payload
+  bool adopt = false;                         // watch a container whose monitor was killed
+  bool remove_when_stopped = false;
+  std::vector<std::string> command;           // instead of the configured one; empty: as configured
+};
+
+// The arguments with which the program is executed as a monitor, and back.
+std::vector<std::string> monitor_arguments(const MonitorOptions& options);
+MonitorOptions parse_monitor_arguments(const std::vector<std::string>& arguments);
+inline constexpr const char* kMonitorVerb = "monitor-process";  // not a verb for people
+
+// Runs until the container is stopped for good; the exit status of the process. Never throws: errors go to the command
+// that waits for the report, or into monitor.log.
+int run_monitor(const MonitorOptions& options) noexcept;
+
+}  // namespace holm::runtime

@@ -1,0 +1,51 @@
+#include "runtime/observe.h"
+
+#include <array>
+
+#include "base/error.h"
+
+namespace holm::runtime {
+namespace {
+
+Condition condition_of(const Observation& seen, const Paths& paths, const quotas::CgroupLayout& layout) {
+  if (!seen.init) {
+    if (!seen.monitor || seen.state->phase == Phase::stopped) return Condition::stopped;
+    return seen.state->phase == Phase::restarting ? Condition::restarting : Condition::starting;
+  }
+  if (!seen.monitor) return seen.state->phase == Phase::running ? Condition::orphaned : Condition::stopped;
+  if (seen.state->phase == Phase::starting) return Condition::starting;
+  const auto cgroup = quotas::make_cgroup(layout, paths.cgroup_parent(), seen.state->number);
+  return cgroup->is_frozen() ? Condition::paused : Condition::running;
+}
+
+}  // namespace
+
+const char* condition_name(Condition condition) {
+  constexpr std::array<const char*, 7> kNames = {"stopped", "starting", "running", "paused",
+                                                 "restarting", "orphaned", "damaged"};
+  return kNames[static_cast<size_t>(condition)];
+}
+
+Observation observe(const Paths& paths, const quotas::CgroupLayout& layout, const std::string& name) {
+  Observation seen;
+  seen.name = name;
+  try {
+    seen.state = read_state(paths, name);
+    if (!seen.state) return seen;
+    if (auto monitor = open_process(seen.state->monitor)) seen.monitor = std::move(*monitor);
+    if (auto init = open_process(seen.state->init)) seen.init = std::move(*init);
+    seen.condition = condition_of(seen, paths, layout);
+  } catch (const Error& error) {
+    seen.condition = Condition::damaged;
+    seen.problem = error.message();
+  }
+  return seen;
+}
+
+std::vector<Observation> observe_all(const Paths& paths, const quotas::CgroupLayout& layout) {
+  std::vector<Observation> all;
+  for (const std::string& name : container_names(paths)) all.push_back(observe(paths, layout, name));
+  return all;
+}
+
+}  // namespace holm::runtime

@@ -1,0 +1,142 @@
+#include "runtime/state.h"
+
+#include <fmt/core.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "base/text.h"
+
+namespace holm::runtime {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kFormatVersion = 1;
+constexpr std::array<const char*, 4> kPhaseNames = {"starting", "running", "restarting", "stopped"};
+
+Phase phase_from_name(const std::string& name) {
+  for (size_t i = 0; i < kPhaseNames.size(); ++i) {
+    if (name == kPhaseNames[i]) return static_cast<Phase>(i);
+  }
+  throw Error(fmt::format("unknown phase '{}'", name));
+}
+
+json to_json(const ProcessId& process) { return {{"pid", process.pid}, {"start_time", process.start_time}}; }
+
+ProcessId process_from_json(const json& value) {
+  return {value.at("pid").get<pid_t>(), value.at("start_time").get<uint64_t>()};
+}
+
+json to_json(const ExitRecord& record) {
+  return {{"status", record.status},       {"signal", record.signal}, {"out_of_memory", record.out_of_memory},
+          {"requested", record.requested}, {"reason", record.reason}, {"at", record.at}};
+}
+
+ExitRecord exit_from_json(const json& value) {
+  ExitRecord record;
+  record.status = value.at("status");
+  record.signal = value.at("signal");
+  record.out_of_memory = value.at("out_of_memory");
+  record.requested = value.at("requested");
+  record.reason = value.at("reason");
+  record.at = value.at("at");
+  return record;
+}
+
+// Field 22 and the state letter of /proc/PID/stat; the command name before them may hold blanks and parentheses.
+std::optional<std::pair<char, uint64_t>> stat_of(pid_t pid) {
+  const auto text = read_file_if_exists(fmt::format("/proc/{}/stat", pid));
+  if (!text) return std::nullopt;
+  const size_t end = text->rfind(')');
+  if (end == std::string::npos) return std::nullopt;
+  const auto fields = split_words(std::string_view(*text).substr(end + 1));
+  if (fields.size() < 20) return std::nullopt;
+  const auto start_time = parse_unsigned(fields[19]);
+  if (!start_time) return std::nullopt;
+  return std::pair(fields[0][0], *start_time);
+}
+
+std::string state_path(const Paths& paths, const std::string& name) { return paths.runtime(name) + "/state.json"; }
+
+}  // namespace
+
+ProcessId identify_process(pid_t pid) {
+  const auto stat = stat_of(pid);
+  if (!stat) throw Error::system(ESRCH, fmt::format("identify process '{}'", pid));
+  return {pid, stat->second};
+}
+
+std::optional<UniqueFd> open_process(const ProcessId& process) {
+  if (process.pid <= 0) return std::nullopt;
+  auto fd = sys::pidfd_open_if_alive(process.pid);
+  if (!fd) return std::nullopt;
+  std::optional<std::pair<char, uint64_t>> stat;
+  ignore_errors([&] { stat = stat_of(process.pid); });  // ESRCH while reading: it is gone
+  if (!stat || stat->second != process.start_time || stat->first == 'Z') return std::nullopt;
+  return fd;
+}
+
+const char* phase_name(Phase phase) { return kPhaseNames[static_cast<size_t>(phase)]; }
+
+std::string encode_state(const State& state) {
+  json value = {{"version", kFormatVersion},
+                {"name", state.name},
+                {"number", state.number},
+                {"phase", phase_name(state.phase)},
+                {"init", to_json(state.init)},
+                {"monitor", to_json(state.monitor)},
+                {"boot_id", state.boot_id},
+                {"started_at", state.started_at},
+                {"restarts", state.restarts},
+                {"addresses", state.addresses},
+                {"warnings", state.warnings},
+                {"remove_when_stopped", state.remove_when_stopped}};
+  if (state.last_exit) value["last_exit"] = to_json(*state.last_exit);
+  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+State decode_state(const std::string& text) {
+  try {
+    const json value = json::parse(text);
+    if (value.at("version").get<int>() > kFormatVersion)
+      throw Error("written by a newer version of Holm").hint("use that version, or stop the container with it first");
+    State state;
+    state.name = value.at("name");
+    state.number = value.at("number");
+    state.phase = phase_from_name(value.at("phase"));
+    state.init = process_from_json(value.at("init"));
+    state.monitor = process_from_json(value.at("monitor"));
+    state.boot_id = value.at("boot_id");
+    state.started_at = value.at("started_at");
+    state.restarts = value.at("restarts");
+    state.addresses = value.at("addresses");
+    state.warnings = value.at("warnings");
+    state.remove_when_stopped = value.at("remove_when_stopped");
+    if (value.contains("last_exit")) state.last_exit = exit_from_json(value.at("last_exit"));
+    return state;
+  } catch (const json::exception& failure) {
+    throw Error(fmt::format("not a state file: {}", failure.what()));
+  }
+}
+
+std::optional<State> read_state(const Paths& paths, const std::string& name) {
+  const std::string path = state_path(paths, name);
+  return with_frame(fmt::format("read '{}'", path), [&]() -> std::optional<State> {
+    const auto text = read_file_if_exists(path);
+    if (!text) return std::nullopt;
+    return decode_state(*text);
+  });
+}
+
+void write_state(const Paths& paths, const State& state) {
+  // Below /run nothing outlives the machine, so a sync would only cost time; rename keeps it whole for readers.
+  replace_file(state_path(paths, state.name), encode_state(state));
+}
+
+std::string current_boot_id() { return std::string(trim(read_file("/proc/sys/kernel/random/boot_id"))); }
+
+}  // namespace holm::runtime
