@@ -23,6 +23,8 @@ struct Globals {
 // status.
 struct Program {
   Globals globals;
+  // What follows "--": the payload's own words, never ours.
+  std::optional<std::vector<std::string>> tail;
   std::function<int()> action;
 };
 void add_life_verbs(CLI::App& app, Program& program);      // create start run stop kill reboot pause resume destroy rename wait
@@ -31,6 +33,9 @@ void add_inside_verbs(CLI::App& app, Program& program);    // exec shell console
 void add_template_verbs(CLI::App& app, Program& program);  // template build|import|list|inspect|remove
 void add_config_verbs(CLI::App& app, Program& program);    // config check|show
 void add_host_verbs(CLI::App& app, Program& program);      // info check gc version
+
+// The payload's command of `run` and `exec`: what follows the name, with or without "--".
+std::vector<std::string> payload_command(const CLI::App& verb, const Program& program);
 
 // Root rights are needed by every verb that touches the kernel or the state directories.
 void require_root();

@@ -87,11 +87,9 @@ void add_inside_verbs(CLI::App& app, Program& program) {
   CLI::App* exec_verb = app.add_subcommand("exec", "run a program in a running container; its exit status");
   add_common(exec_verb, options);
   exec_verb->add_flag("-t,--tty,-i", options->terminal, "give it a terminal");
-  exec_verb->prefix_command();
+  exec_verb->fallthrough(false)->prefix_command();
   exec_verb->callback([&program, options, exec_verb] {
-    options->exec.arguments = exec_verb->remaining();
-    if (!options->exec.arguments.empty() && options->exec.arguments.front() == "--")
-      options->exec.arguments.erase(options->exec.arguments.begin());
+    options->exec.arguments = payload_command(*exec_verb, program);
     program.action = [options] {
       if (options->exec.arguments.empty())
         throw usage_error("say what to run").hint(fmt::format("'holm shell {}' gives a shell", options->exec.name));

@@ -197,13 +197,9 @@ void add_life_verbs(CLI::App& app, Program& program) {
   verb = add_verb(app, "run", "start a container in the foreground and pass its exit status on");
   verb->add_option("name", options->name)->required()->option_text("FILE|NAME");
   verb->add_flag("--rm", options->remove, "destroy the container when it has ended");
-  verb->prefix_command();
+  verb->fallthrough(false)->prefix_command();
   verb->footer("What follows NAME (or --) is run instead of the configured command.");
-  act(verb, [options, verb] {
-    std::vector<std::string> command = verb->remaining();
-    if (!command.empty() && command.front() == "--") command.erase(command.begin());
-    return run(*options, command);
-  });
+  act(verb, [&program, options, verb] { return run(*options, payload_command(*verb, program)); });
 
   verb = add_verb(app, "stop", "stop containers: ask init to end, then kill");
   take_names(verb, *options, "NAME...");

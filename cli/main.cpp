@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -54,10 +55,22 @@ int run(int argc, char** argv) {
   add_template_verbs(app, program);
   add_config_verbs(app, program);
   add_host_verbs(app, program);
+  // CLI11 would sort the words behind "--" among ours.
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (const auto dashes = std::find(words.begin(), words.end(), "--"); dashes != words.end()) {
+    program.tail.emplace(dashes + 1, words.end());
+    words.erase(dashes, words.end());
+  }
+  std::reverse(words.begin(), words.end());  // as CLI11 takes them
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(words));
   } catch (const CLI::ParseError& failure) {
     return report_parse_error(app, failure, argc, argv);
+  }
+  const std::string verb = app.get_subcommands().front()->get_name();
+  if (program.tail && verb != "run" && verb != "exec") {
+    print_error(usage_error(fmt::format("'holm {}' runs nothing: '--' has no meaning there", verb)), program.globals);
+    return kExitUsage;
   }
   // Through the environment, so that monitors see the same trees.
   if (!state_directory.empty()) ::setenv("HOLM_STATE_DIR", state_directory.c_str(), 1);
@@ -74,6 +87,15 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
+
+std::vector<std::string> payload_command(const CLI::App& verb, const Program& program) {
+  std::vector<std::string> command = verb.remaining();
+  if (!program.tail) return command;
+  // "exec web grep -- x": the dashes are the payload's.
+  if (!command.empty()) command.emplace_back("--");
+  command.insert(command.end(), program.tail->begin(), program.tail->end());
+  return command;
+}
 
 void require_root() {
   if (::geteuid() == 0) return;

@@ -1,11 +1,10 @@
 find_package(PkgConfig REQUIRED)
-find_package(fmt REQUIRED)
+find_package(fmt REQUIRED)  # its headers; base/fmt_library.cpp compiles it in
 find_package(nlohmann_json REQUIRED)
-find_package(tomlplusplus REQUIRED)
+find_package(tomlplusplus REQUIRED)  # its headers; the target would link the shared library
 find_package(CLI11 REQUIRED)
 find_package(doctest REQUIRED)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
-pkg_check_modules(CAP REQUIRED IMPORTED_TARGET libcap)
 pkg_check_modules(NL_ROUTE REQUIRED IMPORTED_TARGET libnl-route-3.0)
 # The static libraries where there are some: loading the shared ones costs 0.75 ms at each start.
 find_library(NL_ROUTE_ARCHIVE NAMES libnl-route-3.a)

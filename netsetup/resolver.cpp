@@ -59,7 +59,7 @@ std::string make_resolv_conf(const ResolverSources& sources) {
   if (!sources.nameservers.empty()) conf.nameservers = sources.nameservers;
   if (conf.nameservers.size() > kMaxNameservers) conf.nameservers.resize(kMaxNameservers);
 
-  std::string out = "# made by holm at each start\n";
+  std::string out;
   if (conf.nameservers.empty()) out += "# the host has no name server that a container could reach\n";
   for (const std::string& nameserver : conf.nameservers) out += fmt::format("nameserver {}\n", nameserver);
   if (!conf.search.empty()) out += fmt::format("search {}\n", join(conf.search, " "));
@@ -72,7 +72,6 @@ std::string make_hosts(std::string_view hostname, const std::vector<InterfaceAdd
   if (const size_t dot = hostname.find('.'); dot != std::string_view::npos)
     names += fmt::format(" {}", hostname.substr(0, dot));
   std::string out =
-      "# made by holm at each start\n"
       "127.0.0.1 localhost\n"
       "::1 localhost ip6-localhost ip6-loopback\n"
       "ff02::1 ip6-allnodes\n"

@@ -4,9 +4,10 @@
 //      ------------                                ----------------
 //      clone3 ───────────────────────────────────▶ joins its v1 cgroups
 //      writes the id maps
-//                     ── ids_mapped ─────────────▶ becomes root of its user namespace, sets host name
+//                     ── ids_mapped ─────────────▶ sets host name
 //      mounts the root, copies bind mounts
-//                     ── root_ready (+ fds) ─────▶ unshares mounts and cgroups, builds /proc /sys /dev,
+//                     ── root_ready (+ fds) ─────▶ unshares mounts and cgroups, opens the root, becomes user 0 of
+//                                                  its user namespace, builds /proc /sys /dev,
 //      makes the veth pair, writes limits            pivots
 //                     ── host_ready ─────────────▶ configures the links, drops rights, installs the filter
 //                     ◀─ executing ──────────────  the next call is execve

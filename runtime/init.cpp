@@ -21,8 +21,6 @@
 namespace holm::runtime {
 namespace {
 
-constexpr std::string_view kNameFileMark = "# Written by Holm";
-
 // Not ptraceable and without readable /proc/PID/fd until execve, so that nothing inside can take over a process that
 // still holds descriptors of the host.
 void hide_from_container() {
@@ -79,7 +77,7 @@ bool is_own_file(int directory, const std::string& name) {
   if (!S_ISREG(status.st_mode)) return true;  // links (systemd-resolved's) and stranger things are the container's
   if (status.st_size == 0) return false;
   const UniqueFd file = sys::open_at(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  char start[64] = {};
+  char start[kNameFileMark.size()] = {};
   const ssize_t size = ::read(file.get(), start, sizeof start);
   return size < 0 || !std::string_view(start, static_cast<size_t>(size)).starts_with(kNameFileMark);
 }
@@ -89,7 +87,7 @@ void write_name_file(int root, const NameFile& file) {
   const std::string name = file.path.substr(slash + 1);
   const UniqueFd directory = sys::open_confined(root, file.path.substr(0, slash), O_RDONLY | O_DIRECTORY,
                                                 sys::Confine::in_root_nolink);
-  if (is_own_file(directory.get(), name)) return;
+  if (!file.over_own && is_own_file(directory.get(), name)) return;
   // O_EXCL with a fresh name, then rename: nothing that stands there is opened or followed.
   const std::string temporary = name + ".holm-new";
   ::unlinkat(directory.get(), temporary.c_str(), 0);
@@ -116,13 +114,14 @@ void configure_network(const ContainerSpec& spec, const std::vector<netsetup::Li
   if (spec.networks.front().mode == netsetup::NicMode::none) netsetup::configure_loopback();
 }
 
-void open_stdio(StdioPlan& stdio) {
+void open_stdio(StdioPlan& stdio, PayloadKind kind) {
   if (::setsid() < 0) throw Error::system("start a session");
   for (int number = 0; number < 3; ++number) {
     const int source = stdio.streams[number] ? stdio.streams[number].get() : stdio.console.get();
     if (::dup2(source, number) < 0) throw Error::system(fmt::format("set up standard stream {}", number));
   }
-  if (stdio.console && !stdio.streams[0] && ::ioctl(0, TIOCSCTTY, 0) != 0)
+  // An init hands its console to a login program, which could not take it while init's own session holds it.
+  if (kind == PayloadKind::command && stdio.console && !stdio.streams[0] && ::ioctl(0, TIOCSCTTY, 0) != 0)
     throw Error::system("take the console as controlling terminal");
 }
 
@@ -133,15 +132,16 @@ void build_and_execute(InitPlan& plan, Channel& channel) {
   isolation::ContainerUser user;
   step("join cgroups", [&] { join_cgroups(plan.cgroup_tasks); });
   step("await the id map", [&] { channel.expect(Message::ids_mapped); });
-  step("become the container's root", [&] { become_container_root(); });
   step("set host name", [&] { set_host_name(spec.hostname); });
-  step("make session keyring", [&] { join_new_keyring(); });
   step("await the root", [&] { binds = std::move(channel.expect(Message::root_ready).fds); });
   step("unshare mounts and cgroups", [&] {
     sys::unshare(CLONE_NEWNS | CLONE_NEWCGROUP, "mount and cgroup namespaces");
     isolation::make_mounts_private();
   });
+  // Still as the host's user 0, to whom alone the run directory is open.
   step("open the root", [&] { root = open_root(plan.root_path); });
+  step("become the container's root", [&] { become_container_root(); });
+  step("make session keyring", [&] { join_new_keyring(); });
   step("mount file systems", [&] { mount_file_systems(plan, root.get()); });
   step("bind host directories", [&] { mount_binds(spec, binds, root.get()); });
   step("write names", [&] { write_name_files(plan.name_files, root.get()); });
@@ -149,7 +149,7 @@ void build_and_execute(InitPlan& plan, Channel& channel) {
   step("await the host", [&] { channel.expect(Message::host_ready); });
   step("configure network", [&] { configure_network(spec, plan.links); });
   step("find user", [&] { user = find_user(spec.payload.user); });
-  step("open standard streams", [&] { open_stdio(plan.stdio); });
+  step("open standard streams", [&] { open_stdio(plan.stdio, spec.payload.kind); });
   const auto environment = payload_environment(user, spec.payload.environment);
   step("drop privileges", [&] { drop_privileges(spec, user); });
   step("say that init executes", [&] { channel.send(Message::executing); });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -19,11 +20,15 @@ struct StdioPlan {
   UniqueFd console_mount;     // a detached mount of it, for /dev/console
 };
 
-// A file of names that the container gets if it has none of its own: "etc/resolv.conf", "etc/hosts", "etc/hostname".
+// A file of names that the host writes at each start: "etc/resolv.conf", "etc/hosts", "etc/hostname".
 struct NameFile {
   std::string path;
   std::string content;
+  bool over_own = false;  // also where the container has content of its own
 };
+
+// The first line of such files; without it a file is the container's own.
+inline constexpr std::string_view kNameFileMark = "# Written by Holm at each start; without this line it leaves the file alone.\n";
 
 // All that the container half needs, resolved on the host beforehand.
 struct InitPlan {

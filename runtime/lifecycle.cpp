@@ -96,26 +96,46 @@ void await_monitor(const Installation& installation, const Observation& seen) {
   settle(installation, seen.name);
 }
 
-// Whether init has a handler for the signal: without one the kernel drops it, as init is pid 1 of its namespace.
-bool handles_signal(pid_t init, int signal) {
+// Whether init would notice the signal: it catches it, or blocks it to take it by sigwait(2) or signalfd(2). A signal
+// without either the kernel drops, as init is pid 1 of its namespace.
+bool notices_signal(pid_t init, int signal) {
   const auto status = read_file_if_exists(fmt::format("/proc/{}/status", init));
   if (!status) return false;
-  const size_t at = status->find("\nSigCgt:\t");
-  if (at == std::string::npos) return false;
-  const uint64_t caught = std::strtoull(status->c_str() + at + 9, nullptr, 16);
-  return (caught >> (signal - 1) & 1) != 0;
+  for (const std::string_view field : {"\nSigCgt:\t", "\nSigBlk:\t"}) {
+    const size_t at = status->find(field);
+    if (at == std::string::npos) continue;
+    const uint64_t mask = std::strtoull(status->c_str() + at + field.size(), nullptr, 16);
+    if ((mask >> (signal - 1) & 1) != 0) return true;
+  }
+  return false;
 }
 
-// The signal that an init takes as "shut down": its program tells which init it is.
-int polite_signal(pid_t init) {
-  const auto name = read_file_if_exists(fmt::format("/proc/{}/comm", init));
-  const std::string_view program = name ? trim(*name) : std::string_view();
-  if (program == "systemd") return SIGRTMIN + 3;                       // halt.target (systemd(1))
-  if (program == "init" || program == "busybox" || program == "linuxrc") {
-    // busybox init powers off at SIGUSR2; sysvinit takes SIGPWR for "power failing" and ignores SIGUSR2.
-    return handles_signal(init, SIGUSR2) ? SIGUSR2 : SIGPWR;
+struct PoliteSignal {
+  int number;
+  bool is_understood;  // the program is known to act on it
+};
+
+// The signal that an init takes as "power off": its program tells which init it is.
+PoliteSignal polite_signal(pid_t init) {
+  std::string program;
+  ignore_errors([&] { program = sys::read_link(fmt::format("/proc/{}/exe", init)); });  // it just ended
+  program.erase(0, program.rfind('/') + 1);
+  if (program == "systemd") return {SIGRTMIN + 3, true};      // systemd(1)
+  if (program == "busybox") return {SIGUSR2, true};           // init of busybox
+  if (program == "init") return {SIGPWR, true};               // sysvinit: init(8)
+  return {SIGTERM, notices_signal(init, SIGTERM)};
+}
+
+// An init that takes its signals by sigtimedwait(2) misses one that comes while it does something else.
+bool ask_until_ended(const Observation& seen, int signal, milliseconds timeout) {
+  constexpr milliseconds kAskAgain(500);
+  const auto end = Clock::now() + timeout;
+  for (bool asked = false;;) {
+    if (!asked || !notices_signal(seen.state->init.pid, signal)) asked = sys::pidfd_signal(seen.init.get(), signal);
+    const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now());
+    if (sys::pidfd_wait_ended(seen.init.get(), std::min(left, kAskAgain))) return true;
+    if (left <= kAskAgain) return false;
   }
-  return SIGTERM;
 }
 
 // SIGTERM to everything but init, where init itself would not notice one.
@@ -128,12 +148,9 @@ void signal_all_but_init(quotas::Cgroup& cgroup, pid_t init) {
 
 bool end_politely(quotas::Cgroup& cgroup, const Observation& seen, milliseconds timeout) {
   const pid_t init = seen.state->init.pid;
-  const int signal = polite_signal(init);
+  const PoliteSignal signal = polite_signal(init);
   if (cgroup.is_frozen()) cgroup.thaw();
-  if (handles_signal(init, signal)) {
-    sys::pidfd_signal(seen.init.get(), signal);
-    return sys::pidfd_wait_ended(seen.init.get(), timeout);
-  }
+  if (signal.is_understood) return ask_until_ended(seen, signal.number, timeout);
   signal_all_but_init(cgroup, init);
   const auto end = Clock::now() + timeout;
   while (Clock::now() < end) {

@@ -10,8 +10,6 @@
 namespace holm::runtime {
 namespace {
 
-constexpr const char* kNameFileMark = "# Written by Holm: put your own content here and Holm leaves the file alone.\n";
-
 std::string make_resolver_text(const Installation& installation) {
   netsetup::ResolverSources sources;
   for (const auto& server : installation.settings.nameservers)
@@ -64,10 +62,11 @@ NetworkPlan plan_network(const Installation& installation, const StoredContainer
     plan.links.push_back(plan_link(installation, container, network, nic, addresses));
   }
   for (const auto& address : addresses) plan.addresses.push_back(netsetup::format_host_address(address));
-  const auto add = [&](const char* path, const std::string& text) { plan.name_files.push_back({path, kNameFileMark + text}); };
+  const auto add = [&](const char* path, const std::string& text) { plan.name_files.push_back({path, std::string(kNameFileMark) + text}); };
   if (spec.networks.front().mode != netsetup::NicMode::none) add("etc/resolv.conf", make_resolver_text(installation));
   add("etc/hosts", netsetup::make_hosts(spec.hostname, addresses));
-  plan.name_files.push_back({"etc/hostname", spec.hostname + "\n"});
+  // An init takes its host name from this file, whatever the kernel was told.
+  plan.name_files.push_back({"etc/hostname", spec.hostname + "\n", true});
   return plan;
 }
 

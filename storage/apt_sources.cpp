@@ -12,8 +12,9 @@ namespace holm::storage {
 namespace {
 
 // Names by which a suite of Debian proper goes; "X-security", "X-updates" and others derive from them.
-constexpr std::string_view kDebianSuites[] = {"bullseye", "bookworm",  "trixie",       "forky",   "duke",    "sid",
-                                              "stable",   "oldstable", "oldoldstable", "testing", "unstable"};
+constexpr std::string_view kDebianSuites[] = {"bullseye",     "bookworm", "trixie",  "forky",
+                                              "duke",         "sid",      "stable",  "oldstable",
+                                              "oldoldstable", "testing",  "unstable"};
 
 // What a builder needs to know of an archive to trust it as this machine does.
 constexpr std::string_view kKeptOptions[] = {"signed-by", "trusted", "check-valid-until"};
@@ -31,7 +32,8 @@ std::string without_final_slash(std::string uri) {
 
 bool is_no(std::string_view text) {
   const std::string value = lower(text);
-  return value == "no" || value == "false" || value == "off" || value == "0" || value == "without" || value == "disable";
+  return value == "no" || value == "false" || value == "off" || value == "0" || value == "without" ||
+         value == "disable";
 }
 
 // "[signed-by=/key arch=amd64]" without its brackets.
@@ -74,11 +76,13 @@ bool is_debian_suite(std::string_view suite) {
   return std::find(std::begin(kDebianSuites), std::end(kDebianSuites), suite) != std::end(kDebianSuites);
 }
 
-// Other archives use Debian's suite names too: Debian's own are signed with Debian's keys and mirrored as ".../debian".
+// Other archives use Debian's suite names too: Debian's own are signed with Debian's keys and mirrored as
+// ".../debian".
 int likelihood(const AptSource& source) {
   int score = 0;
   const auto signer = source.options.find("signed-by");
-  if (signer != source.options.end()) score += signer->second.find("debian-archive") != std::string::npos ? 4 : -1;
+  if (signer != source.options.end())
+    score += signer->second.find("debian-archive") != std::string::npos ? 4 : -1;
   const std::string last = source.uri.substr(source.uri.rfind('/') + 1);
   if (last == "debian" || last == "debian-security" || last.starts_with("debian.")) score += 2;
   return score;
@@ -88,7 +92,8 @@ const AptSource* likeliest(const std::vector<AptSource>& sources, std::string_vi
   const AptSource* best = nullptr;
   for (const AptSource& source : sources) {
     if (!serves_main(source) || !source.suite.ends_with(ending) || source.uri.starts_with("cdrom:")) continue;
-    const std::string_view base = std::string_view(source.suite).substr(0, source.suite.size() - ending.size());
+    const std::string_view base =
+        std::string_view(source.suite).substr(0, source.suite.size() - ending.size());
     if (!is_debian_suite(base)) continue;
     if (!best || likelihood(source) > likelihood(*best)) best = &source;
   }
@@ -104,14 +109,16 @@ std::vector<AptSource> parse_one_line_sources(std::string_view text) {
     std::map<std::string, std::string> options;
     const size_t open = line.find('[');
     const size_t close = line.find(']');
-    if (open != std::string::npos && close != std::string::npos && open < close && trim(line.substr(0, open)) == "deb") {
+    if (open != std::string::npos && close != std::string::npos && open < close &&
+        trim(line.substr(0, open)) == "deb") {
       options = parse_options(std::string_view(line).substr(open + 1, close - open - 1));
       line.erase(open, close - open + 1);
     }
     const auto words = split_words(line);
     if (words.size() < 4 || words[0] != "deb") continue;
     std::erase_if(options, [](const auto& option) {
-      return std::find(std::begin(kKeptOptions), std::end(kKeptOptions), option.first) == std::end(kKeptOptions);
+      return std::find(std::begin(kKeptOptions), std::end(kKeptOptions), option.first) ==
+             std::end(kKeptOptions);
     });
     sources.push_back({without_final_slash(words[1]), words[2], {words.begin() + 3, words.end()}, options});
   }
@@ -148,12 +155,14 @@ std::vector<AptSource> read_apt_sources(const std::string& apt_directory) {
   for (const std::string& name : list_directory(parts)) {
     const std::string path = parts + "/" + name;
     if (name.ends_with(".list")) add(sources, parse_one_line_sources(read_file_if_exists(path).value_or("")));
-    if (name.ends_with(".sources")) add(sources, parse_deb822_sources(read_file_if_exists(path).value_or("")));
+    if (name.ends_with(".sources"))
+      add(sources, parse_deb822_sources(read_file_if_exists(path).value_or("")));
   }
   return sources;
 }
 
-std::vector<AptSource> choose_debian_sources(const std::vector<AptSource>& sources, const std::string& codename) {
+std::vector<AptSource> choose_debian_sources(const std::vector<AptSource>& sources,
+                                             const std::string& codename) {
   std::vector<AptSource> chosen;
   // Without the archive itself its updates are of no use.
   for (const std::string_view ending : {"", "-updates", "-security"}) {
@@ -167,8 +176,8 @@ std::vector<AptSource> choose_debian_sources(const std::vector<AptSource>& sourc
   return chosen;
 }
 
-std::string resolve_mirror_list(const std::string& uri,
-                                const std::function<std::optional<std::string>(const std::string& path)>& read) {
+std::string resolve_mirror_list(
+    const std::string& uri, const std::function<std::optional<std::string>(const std::string& path)>& read) {
   constexpr std::string_view kScheme = "mirror+file:";
   if (!uri.starts_with(kScheme)) return uri;
   std::string path = uri.substr(kScheme.size());
@@ -195,13 +204,15 @@ std::string builder_line(const AptSource& source, const std::string& fallback_ke
   if (!options.contains("signed-by") && !options.contains("trusted") && !fallback_keyring.empty())
     options["signed-by"] = fallback_keyring;
   std::string text;
-  for (const auto& [key, value] : options) text += fmt::format("{}{}={}", text.empty() ? "" : " ", key, value);
+  for (const auto& [key, value] : options)
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", key, value);
   return fmt::format("deb {}{} {} {}", text.empty() ? "" : "[" + text + "] ", source.uri, source.suite,
                      join(source.components, " "));
 }
 
 std::string template_line(const AptSource& source) {
-  return fmt::format("deb {} {} {}", without_credentials(source.uri), source.suite, join(source.components, " "));
+  return fmt::format("deb {} {} {}", without_credentials(source.uri), source.suite,
+                     join(source.components, " "));
 }
 
 }  // namespace holm::storage

@@ -25,11 +25,12 @@ struct Directory {
 };
 
 constexpr Directory kDirectories[] = {
-    {"bin", 0755},      {"sbin", 0755},     {"usr", 0755},       {"usr/bin", 0755}, {"usr/sbin", 0755},
-    {"usr/local", 0755}, {"usr/local/bin", 0755}, {"etc", 0755}, {"etc/init.d", 0755},
-    {"dev", 0755},      {"proc", 0555},     {"sys", 0555},       {"tmp", 01777},    {"run", 0755},
-    {"root", 0700},     {"home", 0755},     {"mnt", 0755},       {"opt", 0755},     {"srv", 0755},
-    {"var", 0755},      {"var/log", 0755},  {"var/lib", 0755},   {"var/tmp", 01777}, {"var/www", 0755},
+    {"bin", 0755},        {"sbin", 0755},      {"usr", 0755},           {"usr/bin", 0755},
+    {"usr/sbin", 0755},   {"usr/local", 0755}, {"usr/local/bin", 0755}, {"etc", 0755},
+    {"etc/init.d", 0755}, {"dev", 0755},       {"proc", 0555},          {"sys", 0555},
+    {"tmp", 01777},       {"run", 0755},       {"root", 0700},          {"home", 0755},
+    {"mnt", 0755},        {"opt", 0755},       {"srv", 0755},           {"var", 0755},
+    {"var/log", 0755},    {"var/lib", 0755},   {"var/tmp", 01777},      {"var/www", 0755},
 };
 
 struct File {
@@ -53,28 +54,30 @@ constexpr File kFiles[] = {
     {"etc/shadow", 0640, kShadowGroup,
      "root:*:20000:0:99999:7:::\ndaemon:*:20000:0:99999:7:::\n"
      "www-data:*:20000:0:99999:7:::\nnobody:*:20000:0:99999:7:::\n"},
-    {"etc/hostname", 0644, 0, "localhost\n"},
-    {"etc/hosts", 0644, 0, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n"},
     {"etc/nsswitch.conf", 0644, 0, "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"},
     {"etc/profile", 0644, 0,
      "export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PS1='\\u@\\h:\\w\\$ '\n"},
-    // Without a terminal's name the shell stays on init's own console, which '-' makes its controlling terminal. The
-    // console belongs to the host's root, so there is no password to ask for.
+    // Without a terminal's name the shell stays on init's own console, which '-' makes its controlling
+    // terminal. The console belongs to the host's root, so there is no password to ask for.
     {"etc/inittab", 0644, 0,
-     "::sysinit:/etc/init.d/rcS\n::respawn:-/bin/sh\n::ctrlaltdel:/sbin/reboot\n::shutdown:/etc/init.d/rcK\n"},
+     "::sysinit:/etc/init.d/rcS\n::respawn:-/bin/sh\n::ctrlaltdel:/sbin/reboot\n::shutdown:/etc/init.d/"
+     "rcK\n"},
     {"etc/init.d/rcS", 0755, 0,
      "#!/bin/sh\n# Starts the services: every executable /etc/init.d/S*, in order.\n"
      "for service in /etc/init.d/S*; do\n  [ -x \"$service\" ] && \"$service\" start\ndone\nexit 0\n"},
     {"etc/init.d/rcK", 0755, 0,
      "#!/bin/sh\n# Stops the services that rcS started, last one first.\n"
-     "for service in $(ls -r /etc/init.d/S* 2>/dev/null); do\n  [ -x \"$service\" ] && \"$service\" stop\ndone\nexit 0\n"},
+     "for service in $(ls -r /etc/init.d/S* 2>/dev/null); do\n  [ -x \"$service\" ] && \"$service\" "
+     "stop\ndone\nexit 0\n"},
     {"var/www/index.html", 0644, 0,
-     "<!DOCTYPE html>\n<html><head><title>Holm</title></head>\n<body><p>It works: a container serves this page.</p></body></html>\n"},
+     "<!DOCTYPE html>\n<html><head><title>Holm</title></head>\n<body><p>It works: a container serves this "
+     "page.</p></body></html>\n"},
 };
 
 UniqueFd open_static_busybox(const std::string& program, std::string& path) {
   const std::vector<std::string> candidates =
-      program.empty() ? std::vector<std::string>{"/bin/busybox", "/usr/bin/busybox"} : std::vector<std::string>{program};
+      program.empty() ? std::vector<std::string>{"/bin/busybox", "/usr/bin/busybox"}
+                      : std::vector<std::string>{program};
   const std::string cure = "apt-get install busybox-static";
   for (const std::string& candidate : candidates) {
     auto fd = sys::open_if_exists(candidate, O_RDONLY | O_NONBLOCK);
@@ -86,11 +89,13 @@ UniqueFd open_static_busybox(const std::string& program, std::string& path) {
     const ssize_t size = ::pread(fd->get(), first, sizeof first, 0);
     if (size < 0) throw Error::system(fmt::format("read '{}'", candidate));
     if (!is_static_program(std::string_view(first, static_cast<size_t>(size))))
-      throw Error(fmt::format("'{}' is not statically linked: it would not run without the host's libraries", candidate))
+      throw Error(fmt::format("'{}' is not statically linked: it would not run without the host's libraries",
+                              candidate))
           .hint(cure);
     return std::move(*fd);
   }
-  throw Error(fmt::format("there is no busybox on this host: looked for {}", join(candidates, ", "))).hint(cure);
+  throw Error(fmt::format("there is no busybox on this host: looked for {}", join(candidates, ", ")))
+      .hint(cure);
 }
 
 void copy_program(int from, const std::string& to) {
@@ -141,7 +146,8 @@ bool has_interpreter(std::string_view bytes) {
   std::memcpy(&header, bytes.data(), sizeof header);
   for (size_t i = 0; i < header.e_phnum; ++i) {
     const size_t at = header.e_phoff + i * sizeof(ProgramHeader);
-    if (at > bytes.size() || bytes.size() - at < sizeof(ProgramHeader)) return true;  // cannot tell: not known to be static
+    if (at > bytes.size() || bytes.size() - at < sizeof(ProgramHeader))
+      return true;  // cannot tell: not known to be static
     ProgramHeader segment;
     std::memcpy(&segment, bytes.data() + at, sizeof segment);
     if (segment.p_type == PT_INTERP) return true;
@@ -150,9 +156,8 @@ bool has_interpreter(std::string_view bytes) {
 }
 
 bool is_plain_name(std::string_view name) {
-  return !name.empty() && name != "." && name != ".." && std::all_of(name.begin(), name.end(), [](char c) {
-    return c > ' ' && c < 0x7f && c != '/';
-  });
+  return !name.empty() && name != "." && name != ".." &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f && c != '/'; });
 }
 
 }  // namespace

@@ -32,7 +32,8 @@ struct Prepared {
   int extra;
 };
 
-// Runs in: the new child. Dies with the parent; where the parent died before this, nobody reads our output any more.
+// Runs in: the new child. Dies with the parent; where the parent died before this, nobody reads our output
+// any more.
 void die_with_parent(int output) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   pollfd reader = {output, 0, 0};
@@ -63,7 +64,8 @@ void die_with_parent(int output) {
 // Runs in: pid 1 of new pid and mount namespaces. Reaps what is orphaned; its end kills all that is left.
 [[noreturn]] void execute_as_init(const Prepared& prepared) {
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(kExitNotStarted);
-  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) ::_exit(kExitNotStarted);
+  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
+    ::_exit(kExitNotStarted);
   const pid_t program = ::fork();
   if (program == 0) execute(prepared);
   if (program < 0) ::_exit(kExitNotStarted);
@@ -103,14 +105,18 @@ pid_t start(const ChildProgram& program, const Prepared& prepared) {
 
 }  // namespace
 
-int run_child_program(const ChildProgram& program, const std::function<void(std::string_view chunk)>& on_output) {
+int run_child_program(const ChildProgram& program,
+                      const std::function<void(std::string_view chunk)>& on_output) {
   if (::access(program.command.front().c_str(), X_OK) != 0)
     throw Error::system(fmt::format("run '{}'", program.command.front()));
   auto [read_end, write_end] = sys::pipe();
   const UniqueFd null = sys::open("/dev/null", O_RDWR);
-  const Prepared prepared = {pointers(program.command), pointers(program.environment),
-                             program.input >= 0 ? program.input : null.get(), write_end.get(),
-                             program.errors == ChildErrors::with_output ? write_end.get() : null.get(), program.extra};
+  const Prepared prepared = {pointers(program.command),
+                             pointers(program.environment),
+                             program.input >= 0 ? program.input : null.get(),
+                             write_end.get(),
+                             program.errors == ChildErrors::with_output ? write_end.get() : null.get(),
+                             program.extra};
   const pid_t pid = start(program, prepared);
   write_end.reset();
   char buffer[16384];

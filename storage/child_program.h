@@ -10,8 +10,8 @@ namespace holm::storage {
 
 enum class ChildNamespaces {
   ours,
-  // A pid and a mount namespace of its own: when we or the program end, all that it started is killed and all that it
-  // mounted is gone. Needs CAP_SYS_ADMIN.
+  // A pid and a mount namespace of its own: when we or the program end, all that it started is killed and all
+  // that it mounted is gone. Needs CAP_SYS_ADMIN.
   own_pids_and_mounts,
 };
 
@@ -26,8 +26,10 @@ struct ChildProgram {
   ChildNamespaces namespaces = ChildNamespaces::ours;
 };
 
-// Runs the program to its end, handing on what it writes; its exit status, 128 + signal where one ended it. The program
-// has no other descriptors than those named, umask 022, default signals, and is killed when the calling process ends.
-int run_child_program(const ChildProgram& program, const std::function<void(std::string_view chunk)>& on_output);
+// Runs the program to its end, handing on what it writes; its exit status, 128 + signal where one ended it.
+// The program has no other descriptors than those named, umask 022, default signals, and is killed when the
+// calling process ends.
+int run_child_program(const ChildProgram& program,
+                      const std::function<void(std::string_view chunk)>& on_output);
 
 }  // namespace holm::storage

@@ -21,20 +21,28 @@ namespace {
 
 constexpr std::string_view kSuites[] = {"bookworm", "trixie"};
 
-// On top of apt and what Debian holds for required: an init, its bus, and what one looks around with. Addresses and
-// names are the runtime's to set, so there is no ifupdown.
+// On top of apt and what Debian holds for required: an init, its bus, and what one looks around with.
+// Addresses and names are the runtime's to set, so there is no ifupdown.
 constexpr const char* kBasePackages[] = {"systemd", "systemd-sysv", "dbus", "iproute2", "procps", "netbase"};
 
 constexpr const char* kDebianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 // What a build may leave behind that belongs to this host, or that each container must make anew.
 constexpr const char* kNotForTemplates[] = {
-    "etc/resolv.conf",         "etc/hostname",         "usr/sbin/policy-rc.d", "var/lib/dbus/machine-id",
-    "etc/apt/apt.conf",        "etc/apt/auth.conf",    "var/lib/systemd/random-seed",
-    "etc/apt/apt.conf.d/99mmdebstrap", "var/log/bootstrap.log", "var/cache/ldconfig/aux-cache",
+    "etc/resolv.conf",
+    "etc/hostname",
+    "usr/sbin/policy-rc.d",
+    "var/lib/dbus/machine-id",
+    "etc/apt/apt.conf",
+    "etc/apt/auth.conf",
+    "var/lib/systemd/random-seed",
+    "etc/apt/apt.conf.d/99mmdebstrap",
+    "var/log/bootstrap.log",
+    "var/cache/ldconfig/aux-cache",
 };
 
-constexpr const char* kEmptied[] = {"dev", "proc", "sys", "run", "tmp", "var/tmp", "var/cache/apt/archives", "var/lib/apt/lists"};
+constexpr const char* kEmptied[] = {
+    "dev", "proc", "sys", "run", "tmp", "var/tmp", "var/cache/apt/archives", "var/lib/apt/lists"};
 
 std::vector<std::string> packages_of(const DebianOptions& options) {
   std::vector<std::string> packages(std::begin(kBasePackages), std::end(kBasePackages));
@@ -45,7 +53,8 @@ std::vector<std::string> packages_of(const DebianOptions& options) {
 }
 
 bool is_package_name(std::string_view name) {
-  // Debian policy 5.6.7. Nothing else gets onto the builder's command line, which also takes paths and patterns.
+  // Debian policy 5.6.7. Nothing else gets onto the builder's command line, which also takes paths and
+  // patterns.
   const auto is_alphanumeric = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
   return name.size() >= 2 && is_alphanumeric(name.front()) &&
          std::all_of(name.begin(), name.end(),
@@ -63,16 +72,19 @@ std::string find_builder() {
 std::vector<AptSource> sources_of_host(const std::string& suite) {
   std::vector<AptSource> sources = choose_debian_sources(read_apt_sources(), suite);
   if (sources.empty())
-    throw Error("this host's apt has no source of Debian: no enabled entry for 'main' of a Debian suite in /etc/apt")
-        .hint("add one (man 5 sources.list), or import a root file system: holm template import NAME DIR|TAR");
+    throw Error(
+        "this host's apt has no source of Debian: no enabled entry for 'main' of a Debian suite in /etc/apt")
+        .hint(
+            "add one (man 5 sources.list), or import a root file system: holm template import NAME DIR|TAR");
   for (AptSource& source : sources)
-    source.uri = resolve_mirror_list(source.uri, [](const std::string& path) { return read_file_if_exists(path); });
+    source.uri =
+        resolve_mirror_list(source.uri, [](const std::string& path) { return read_file_if_exists(path); });
   return sources;
 }
 
 std::vector<std::string> builder_environment() {
-  std::vector<std::string> environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
-                                          "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"};
+  std::vector<std::string> environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                                          "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"};
   // Handed over by the environment, the host's proxies are used and leave no trace in the template.
   const ProgramResult config = run_program(std::vector<std::string>{"apt-config", "dump"});
   for (std::string& variable : proxy_environment(config.output)) environment.push_back(std::move(variable));
@@ -120,7 +132,8 @@ void run_builder(const std::vector<std::string>& command, const Progress& progre
   BuilderLog log(progress);
   const int status = run_child_program(program, [&](std::string_view chunk) { log.add(chunk); });
   log.add("\n");
-  if (status != 0) throw Error(fmt::format("{} ended with status {}: {}", command.front(), status, log.cause()));
+  if (status != 0)
+    throw Error(fmt::format("{} ended with status {}: {}", command.front(), status, log.cause()));
 }
 
 UniqueFd open_directory_of(int root, const std::string& path) {
@@ -152,8 +165,8 @@ void empty_in_root(int root, const std::string& path) {
 void replace_in_root(int root, const std::string& path, std::string_view content) {
   remove_in_root(root, path);
   const UniqueFd parent = open_directory_of(root, path);
-  const UniqueFd file =
-      sys::open_at(parent.get(), path.substr(path.rfind('/') + 1), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+  const UniqueFd file = sys::open_at(parent.get(), path.substr(path.rfind('/') + 1),
+                                     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
   sys::write_all(file.get(), content, path);
   sys::chmod_fd(file.get(), 0644, path);
 }
@@ -162,7 +175,8 @@ void make_neutral(const std::string& path, const std::vector<AptSource>& sources
   const UniqueFd root = sys::open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
   for (const char* name : kNotForTemplates) remove_in_root(root.get(), name);
   for (const char* name : kEmptied) empty_in_root(root.get(), name);
-  // Empty, not missing: systemd then gives each container an id of its own without holding it for a first boot.
+  // Empty, not missing: systemd then gives each container an id of its own without holding it for a first
+  // boot.
   replace_in_root(root.get(), "etc/machine-id", "");
   std::string lines;
   for (const AptSource& source : sources) lines += template_line(source) + "\n";
@@ -174,7 +188,8 @@ void make_neutral(const std::string& path, const std::vector<AptSource>& sources
 
 void check_debian_options(const DebianOptions& options) {
   if (std::find(std::begin(kSuites), std::end(kSuites), options.suite) == std::end(kSuites))
-    throw usage_error(fmt::format("suite '{}' is not known", printable(options.suite))).hint("bookworm or trixie");
+    throw usage_error(fmt::format("suite '{}' is not known", printable(options.suite)))
+        .hint("bookworm or trixie");
   for (const std::string& package : options.packages) {
     if (!is_package_name(package))
       throw usage_error(fmt::format("'{}' is not the name of a Debian package", printable(package)));
@@ -215,12 +230,14 @@ TemplateInfo build_debian(TemplateStore& store, const std::string& name, const D
   check_debian_options(options);
   return store.create(name, [&](const std::string& root) {
     const std::string builder = step("find builder", [&] { return find_builder(); });
-    const std::vector<AptSource> sources = step("read apt sources", [&] { return sources_of_host(options.suite); });
+    const std::vector<AptSource> sources =
+        step("read apt sources", [&] { return sources_of_host(options.suite); });
     const std::string keyring = sys::exists(kDebianKeyring) ? kDebianKeyring : "";
     if (progress)
       progress(fmt::format("building Debian {} from {} with {}: takes about a minute", options.suite,
                            without_credentials(sources.front().uri), builder.substr(builder.rfind('/') + 1)));
-    step("run builder", [&] { run_builder(debian_command(builder, options, sources, keyring, root), progress); });
+    step("run builder",
+         [&] { run_builder(debian_command(builder, options, sources, keyring, root), progress); });
     step("make neutral", [&] { make_neutral(root, sources); });
     TemplateInfo info;
     info.kind = "debian";

@@ -9,7 +9,7 @@
 namespace holm::storage {
 namespace {
 
-constexpr size_t kMaxComponent = 255;  // NAME_MAX
+constexpr size_t kMaxComponent = 255;         // NAME_MAX
 constexpr size_t kFileCapabilitiesSize = 20;  // struct vfs_cap_data of revision 2
 
 // Enough of a name for a message.
@@ -37,13 +37,15 @@ std::string entry_path(std::string_view name) {
     path += (path.empty() ? "" : "/");
     path += part;
   }
-  if (path.size() > kMaxEntryName) throw Error(fmt::format("entry '{}' has a name that is too long", shown(name)));
+  if (path.size() > kMaxEntryName)
+    throw Error(fmt::format("entry '{}' has a name that is too long", shown(name)));
   return path;
 }
 
 EntryDecision decide_entry(EntryKind kind, std::string_view path) {
   switch (kind) {
-    case EntryKind::directory: return EntryDecision::take;
+    case EntryKind::directory:
+      return EntryDecision::take;
     case EntryKind::regular:
     case EntryKind::symbolic_link:
     case EntryKind::hard_link:
@@ -55,17 +57,20 @@ EntryDecision decide_entry(EntryKind kind, std::string_view path) {
           .hint("leave device nodes out (tar: --exclude='./dev/*'); each container gets a /dev of its own");
     case EntryKind::fifo:
     case EntryKind::socket:
-      if (is_below(path, "dev") || is_below(path, "run") || is_below(path, "var/run")) return EntryDecision::leave_out;
+      if (is_below(path, "dev") || is_below(path, "run") || is_below(path, "var/run"))
+        return EntryDecision::leave_out;
       throw Error(fmt::format("entry '{}' is a {}", shown(path), kind == EntryKind::fifo ? "FIFO" : "socket"))
           .hint("leave it out: it means nothing without the processes that use it");
-    case EntryKind::unknown: break;
+    case EntryKind::unknown:
+      break;
   }
   throw Error(fmt::format("entry '{}' is of an unknown kind", shown(path)));
 }
 
 void check_owner(int64_t uid, int64_t gid, std::string_view path) {
   if (uid >= 0 && uid <= kMaxOwner && gid >= 0 && gid <= kMaxOwner) return;
-  throw Error(fmt::format("entry '{}' belongs to {}:{}: a container has the ids 0 to {}", shown(path), uid, gid, kMaxOwner));
+  throw Error(fmt::format("entry '{}' belongs to {}:{}: a container has the ids 0 to {}", shown(path), uid,
+                          gid, kMaxOwner));
 }
 
 bool is_taken_attribute(std::string_view name, size_t value_size) {

@@ -1,4 +1,5 @@
-// What an imported archive or directory may bring into a template. Pure decisions: holm-unpack carries them out.
+// What an imported archive or directory may bring into a template. Pure decisions: holm-unpack carries them
+// out.
 #pragma once
 
 #include <cstdint>
@@ -16,23 +17,34 @@ inline constexpr size_t kMaxEntryName = 3000;
 inline constexpr size_t kMaxEntryDepth = 200;
 inline constexpr int64_t kMaxOwner = 65535;  // a container's range has 65536 ids
 
-// The entry's place below the root: "./usr//bin/" and "/usr/bin" are "usr/bin", "./" is "". Throws where it has a ".."
-// or is too long. (An absolute name is meant relative to the root that the archive holds.)
+// The entry's place below the root: "./usr//bin/" and "/usr/bin" are "usr/bin", "./" is "". Throws where it
+// has a ".." or is too long. (An absolute name is meant relative to the root that the archive holds.)
 std::string entry_path(std::string_view name);
 
-enum class EntryKind { directory, regular, symbolic_link, hard_link, character_device, block_device, fifo, socket, unknown };
+enum class EntryKind {
+  directory,
+  regular,
+  symbolic_link,
+  hard_link,
+  character_device,
+  block_device,
+  fifo,
+  socket,
+  unknown
+};
 
 enum class EntryDecision { take, leave_out };
 
-// Throws, naming the entry, where it has no place in a template. FIFOs and sockets below dev/ and run/, which are empty
-// in every container, are left out.
+// Throws, naming the entry, where it has no place in a template. FIFOs and sockets below dev/ and run/, which
+// are empty in every container, are left out.
 EntryDecision decide_entry(EntryKind kind, std::string_view path);
 
 // Throws where an owner is outside of a container's range of ids.
 void check_owner(int64_t uid, int64_t gid, std::string_view path);
 
-// Extended attributes that are taken: file capabilities of the first kind (a later one names a user namespace) and
-// those of users, but for overlayfs's own. All others could steer the host (trusted.overlay.*, system.*).
+// Extended attributes that are taken: file capabilities of the first kind (a later one names a user
+// namespace) and those of users, but for overlayfs's own. All others could steer the host (trusted.overlay.*,
+// system.*).
 bool is_taken_attribute(std::string_view name, size_t value_size);
 
 // Counts entries and bytes against their bounds.

@@ -18,8 +18,8 @@ constexpr size_t kStep = 1 << 20;
 
 // copy_file_range(2) refuses some pairs of file systems, and some files whose size is a lie.
 bool must_go_through_memory(int error_number) {
-  return error_number == EXDEV || error_number == EINVAL || error_number == ENOSYS || error_number == EOPNOTSUPP ||
-         error_number == EPERM;
+  return error_number == EXDEV || error_number == EINVAL || error_number == ENOSYS ||
+         error_number == EOPNOTSUPP || error_number == EPERM;
 }
 
 // At most `size` bytes at `offset`; 0 at the end of the file.
@@ -53,7 +53,8 @@ void copy_extent(int from, int to, off_t begin, off_t end, std::string_view name
 
 }  // namespace
 
-void copy_content(int from, int to, std::string_view name, const std::function<void(uint64_t)>& before_write) {
+void copy_content(int from, int to, std::string_view name,
+                  const std::function<void(uint64_t)>& before_write) {
   const off_t size = sys::stat_fd(from, name).st_size;
   if (size == 0) return;
   if (::ioctl(to, FICLONE, from) == 0) {

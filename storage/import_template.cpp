@@ -48,7 +48,8 @@ TemplateInfo import_template(TemplateStore& store, const std::string& name, cons
     const UniqueFd target = sys::open(root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     const UnpackReport report = step("unpack", [&] {
       return with_frame(fmt::format("import '{}'", printable(options.source)), [&] {
-        return run_unpack_program(source.kind, source.fd.get(), target.get(), options.max_bytes, options.max_entries);
+        return run_unpack_program(source.kind, source.fd.get(), target.get(), options.max_bytes,
+                                  options.max_entries);
       });
     });
     if (progress) {

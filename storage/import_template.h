@@ -15,8 +15,9 @@ struct ImportOptions {
   uint64_t max_entries = kDefaultMaxImportEntries;
 };
 
-// Makes template `name` from a root file system. The source is hostile: what is taken of it says entry_rules.h, and it
-// is read by a program that can reach nothing but the new directory. What was left out is told to `progress`. Needs root.
+// Makes template `name` from a root file system. The source is hostile: what is taken of it says
+// entry_rules.h, and it is read by a program that can reach nothing but the new directory. What was left out
+// is told to `progress`. Needs root.
 TemplateInfo import_template(TemplateStore& store, const std::string& name, const ImportOptions& options,
                              const Progress& progress);
 

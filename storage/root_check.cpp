@@ -53,10 +53,13 @@ std::string hint_for(int root) {
   const std::vector<std::string> names = first_names(root);
   if (names.empty()) return "it is empty";
   if (names.size() == 1 && is_in_root(root, "/" + names[0], O_DIRECTORY | O_NOFOLLOW)) {
-    const UniqueFd inner = sys::open_confined(root, names[0], O_PATH | O_DIRECTORY | O_NOFOLLOW, sys::Confine::beneath);
+    const UniqueFd inner =
+        sys::open_confined(root, names[0], O_PATH | O_DIRECTORY | O_NOFOLLOW, sys::Confine::beneath);
     if (has_programs(inner.get()))
-      return fmt::format("everything lies below '{0}/': name that directory, or pack the archive inside it: tar -C {0} -cf FILE .",
-                         printable(names[0]));
+      return fmt::format(
+          "everything lies below '{0}/': name that directory, or pack the archive inside it: tar -C {0} -cf "
+          "FILE .",
+          printable(names[0]));
   }
   if (is_in_root(root, "/manifest.json", 0) || is_in_root(root, "/oci-layout", 0))
     return "it is an image made of layers; import the whole root file system, as 'docker export' writes it";
@@ -67,7 +70,8 @@ std::string hint_for(int root) {
 
 void check_root_file_system(int root_fd, const std::string& name) {
   if (has_programs(root_fd)) return;
-  Error error(fmt::format("'{}' is not a root file system: no /bin, /sbin, /usr/bin or /usr/sbin in it", name));
+  Error error(
+      fmt::format("'{}' is not a root file system: no /bin, /sbin, /usr/bin or /usr/sbin in it", name));
   ignore_errors([&] { error.hint(hint_for(root_fd)); });  // the error stands without it
   throw error;
 }

@@ -4,8 +4,8 @@
 
 #include <ctime>
 
-// The headers alone, with the same options as where config files are read: Debian's shared library would bring a
-// second C++ runtime along.
+// The headers alone, with the same options as where config files are read: Debian's shared library would
+// bring a second C++ runtime along.
 #undef TOML_HEADER_ONLY
 #undef TOML_SHARED_LIB
 #define TOML_HEADER_ONLY 1
@@ -49,7 +49,8 @@ int format_of(const toml::table& table) {
   if (!node || !node->is_integer()) throw Error("'format' is missing");
   const int64_t format = node->value<int64_t>().value_or(0);
   if (format > kTemplateFormat)
-    throw Error(fmt::format("format {} is newer than this version of Holm knows ({})", format, kTemplateFormat))
+    throw Error(
+        fmt::format("format {} is newer than this version of Holm knows ({})", format, kTemplateFormat))
         .hint("use the version of Holm that made it, or a later one");
   if (format < 1) throw Error(fmt::format("format {} is not known", format));
   return static_cast<int>(format);
@@ -58,8 +59,11 @@ int format_of(const toml::table& table) {
 bool is_utf8(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const auto first = static_cast<unsigned char>(text[at++]);
-    const int more = first < 0x80 ? 0 : first >= 0xc2 && first < 0xe0 ? 1 : first >= 0xe0 && first < 0xf0 ? 2
-                   : first >= 0xf0 && first < 0xf5 ? 3 : -1;
+    const int more = first < 0x80                    ? 0
+                     : first >= 0xc2 && first < 0xe0 ? 1
+                     : first >= 0xe0 && first < 0xf0 ? 2
+                     : first >= 0xf0 && first < 0xf5 ? 3
+                                                     : -1;
     if (more < 0) return false;
     for (int i = 0; i < more; ++i, ++at) {
       if (at >= text.size() || (static_cast<unsigned char>(text[at]) & 0xc0) != 0x80) return false;
@@ -88,11 +92,12 @@ std::string quoted(std::string_view text) {
 }  // namespace
 
 std::string format_template_info(const TemplateInfo& info) {
-  std::string text = fmt::format("format = {}\nkind = {}\nsource = {}\ncreated = {}\n", info.format, quoted(info.kind),
-                                 quoted(info.source), quoted(info.created));
+  std::string text = fmt::format("format = {}\nkind = {}\nsource = {}\ncreated = {}\n", info.format,
+                                 quoted(info.kind), quoted(info.source), quoted(info.created));
   if (!info.suite.empty()) text += fmt::format("suite = {}\n", quoted(info.suite));
   std::string packages;
-  for (const std::string& package : info.packages) packages += (packages.empty() ? "" : ", ") + quoted(package);
+  for (const std::string& package : info.packages)
+    packages += (packages.empty() ? "" : ", ") + quoted(package);
   if (!packages.empty()) text += fmt::format("packages = [{}]\n", packages);
   return text;
 }

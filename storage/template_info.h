@@ -22,8 +22,8 @@ struct TemplateInfo {
 };
 
 std::string format_template_info(const TemplateInfo& info);
-// Throws where the text is no template.toml of this version or an older one. Keys that an older version did not
-// have stay empty; keys that are unknown are left alone.
+// Throws where the text is no template.toml of this version or an older one. Keys that an older version did
+// not have stay empty; keys that are unknown are left alone.
 TemplateInfo parse_template_info(std::string_view text);
 
 // The present time as template.toml has it: "2026-11-20T12:34:56Z".

@@ -24,12 +24,14 @@ using std::chrono::seconds;
 
 void check_name(const std::string& name) {
   if (is_dns_label(name)) return;
-  throw usage_error(fmt::format("template name '{}': not 1 to 63 letters, digits and hyphens", printable(name)));
+  throw usage_error(
+      fmt::format("template name '{}': not 1 to 63 letters, digits and hyphens", printable(name)));
 }
 
 // Only a clash of process numbers (two pid namespaces, or a collector at work) makes this wait.
 FileLock lock_draft(const std::string& lock_path, const std::string& name) {
-  return FileLock::acquire(lock_path, seconds(5), fmt::format("another command works on template '{}'", name));
+  return FileLock::acquire(lock_path, seconds(5),
+                           fmt::format("another command works on template '{}'", name));
 }
 
 void sync_file_system(const std::string& path) {
@@ -50,8 +52,8 @@ std::string quoted_list(const std::vector<std::string>& names) {
 void add_tree(const std::string& root, TemplateDetails& details) {
   std::string path = root;
   char* paths[] = {path.data(), nullptr};
-  const std::unique_ptr<FTS, int (*)(FTS*)> walk(::fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, nullptr),
-                                                 ::fts_close);
+  const std::unique_ptr<FTS, int (*)(FTS*)> walk(
+      ::fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, nullptr), ::fts_close);
   if (!walk) throw Error::system(fmt::format("read directory '{}'", root));
   std::set<ino_t> seen;
   while (const FTSENT* entry = ::fts_read(walk.get())) {
@@ -60,7 +62,8 @@ void add_tree(const std::string& root, TemplateDetails& details) {
       throw Error::system(entry->fts_errno, fmt::format("read '{}'", printable(entry->fts_path)));
     const struct stat& status = *entry->fts_statp;
     ++(S_ISDIR(status.st_mode) ? details.directories : details.files);
-    const bool counted = !S_ISDIR(status.st_mode) && status.st_nlink > 1 && !seen.insert(status.st_ino).second;
+    const bool counted =
+        !S_ISDIR(status.st_mode) && status.st_nlink > 1 && !seen.insert(status.st_ino).second;
     if (!counted) details.disk_bytes += static_cast<uint64_t>(status.st_blocks) * 512;
   }
 }
@@ -111,7 +114,8 @@ TemplateInfo TemplateStore::find(const std::string& name) const {
     return read(name);
   } catch (Error& error) {
     error.frame(fmt::format("template '{}' is damaged", name));
-    if (error.hints().empty()) error.hint(fmt::format("remove it and make it again: holm template remove {}", name));
+    if (error.hints().empty())
+      error.hint(fmt::format("remove it and make it again: holm template remove {}", name));
     throw;
   }
 }
@@ -131,7 +135,8 @@ void TemplateStore::remove(const std::string& name, const std::vector<std::strin
   check_name(name);
   collect_leftovers();
   if (!sys::exists(path_of(name)))
-    throw Error(fmt::format("cannot remove template '{}': there is none of that name; have: {}", name, names()));
+    throw Error(
+        fmt::format("cannot remove template '{}': there is none of that name; have: {}", name, names()));
   if (!users.empty())
     throw Error(fmt::format("cannot remove template '{}': in use by {} {}", name,
                             users.size() == 1 ? "container" : "containers", quoted_list(users)))
@@ -168,7 +173,8 @@ TemplateInfo TemplateStore::create(const std::string& name,
       // 0700 keeps everybody on the host away from setuid programs in it.
       sys::make_directory(draft, 0700);
       sys::make_directory(draft + "/root", 0755);
-      sys::chmod_fd(sys::open(draft + "/root", O_RDONLY | O_DIRECTORY).get(), 0755, draft);  // whatever the umask
+      sys::chmod_fd(sys::open(draft + "/root", O_RDONLY | O_DIRECTORY).get(), 0755,
+                    draft);  // whatever the umask
     });
     TemplateInfo info = step("fill template", [&] { return build(draft + "/root"); });
     step("check template", [&] { check_root(draft + "/root", name); });

@@ -1,8 +1,8 @@
 // The templates of one installation: TEMPLATES/NAME/{root/, template.toml}.
 //
-// Beside them stand, while something is made or removed, names that begin with a dot: '.NAME.PID.new' is a template
-// being built, '.NAME.PID.old' one being removed, '.NAME.PID.lock' the flock(2) that tells whether process PID still
-// works on either. Whatever of these is not locked is left over from a killed process.
+// Beside them stand, while something is made or removed, names that begin with a dot: '.NAME.PID.new' is a
+// template being built, '.NAME.PID.old' one being removed, '.NAME.PID.lock' the flock(2) that tells whether
+// process PID still works on either. Whatever of these is not locked is left over from a killed process.
 #pragma once
 
 #include <cstdint>
@@ -51,15 +51,18 @@ class TemplateStore {
   // find, and what it takes on disk: reads the whole tree's directories.
   TemplateDetails inspect(const std::string& name) const;
 
-  // Throws, naming them, where `users` (the containers stacked on it) has any. Damaged templates can be removed.
-  // The caller holds whatever lock keeps new users away.
+  // Throws, naming them, where `users` (the containers stacked on it) has any. Damaged templates can be
+  // removed. The caller holds whatever lock keeps new users away.
   void remove(const std::string& name, const std::vector<std::string>& users);
 
-  // Makes a template: `build` fills an empty directory, which must then be a root file system, and describes it. The
-  // template appears whole and durable, or not at all; where two make one name, one wins and the other throws.
-  TemplateInfo create(const std::string& name, const std::function<TemplateInfo(const std::string& root)>& build);
+  // Makes a template: `build` fills an empty directory, which must then be a root file system, and describes
+  // it. The template appears whole and durable, or not at all; where two make one name, one wins and the
+  // other throws.
+  TemplateInfo create(const std::string& name,
+                      const std::function<TemplateInfo(const std::string& root)>& build);
 
-  // Removes what killed processes left; nothing that a living one is working on. create and remove do it first.
+  // Removes what killed processes left; nothing that a living one is working on. create and remove do it
+  // first.
   Leftovers collect_leftovers();
 
  private:

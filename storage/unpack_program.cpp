@@ -40,16 +40,19 @@ std::string find_unpack_program() {
   for (const std::string& candidate : candidates) {
     if (::access(candidate.c_str(), X_OK) == 0) return candidate;
   }
-  throw Error(fmt::format("cannot find the program '{}': looked for {}", kProgramName, join(candidates, ", ")))
+  throw Error(
+      fmt::format("cannot find the program '{}': looked for {}", kProgramName, join(candidates, ", ")))
       .hint("install Holm completely, or set HOLM_LIBEXEC_DIR to the directory that has it");
 }
 
-UnpackReport run_unpack_program(ImportSource kind, int source, int target, uint64_t max_bytes, uint64_t max_entries) {
+UnpackReport run_unpack_program(ImportSource kind, int source, int target, uint64_t max_bytes,
+                                uint64_t max_entries) {
   ChildProgram program;
   program.command = {find_unpack_program(), kind == ImportSource::archive ? "archive" : "directory",
                      std::to_string(max_bytes), std::to_string(max_entries)};
   for (const char* variable : {"HOLM_FAULT", "HOLM_FAULT_TRACE"}) {
-    if (const char* value = std::getenv(variable)) program.environment.push_back(fmt::format("{}={}", variable, value));
+    if (const char* value = std::getenv(variable))
+      program.environment.push_back(fmt::format("{}={}", variable, value));
   }
   program.input = source;
   program.extra = target;

@@ -25,9 +25,11 @@ struct UnpackReport {
 std::string find_unpack_program();
 
 // Fills the directory `target` from `source` (both descriptors); throws what the program says is wrong.
-UnpackReport run_unpack_program(ImportSource kind, int source, int target, uint64_t max_bytes, uint64_t max_entries);
+UnpackReport run_unpack_program(ImportSource kind, int source, int target, uint64_t max_bytes,
+                                uint64_t max_entries);
 
-// What the program writes, and what the caller makes of it: it has read hostile input, so its words are not trusted.
+// What the program writes, and what the caller makes of it: it has read hostile input, so its words are not
+// trusted.
 std::string encode_report(const UnpackReport& report);
 std::string encode_failure(const Error& error);
 UnpackReport decode_outcome(std::string_view text, int exit_status);

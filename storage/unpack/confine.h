@@ -5,9 +5,10 @@
 
 namespace holm::unpack {
 
-// Leaves this process with: descriptors 0 to 3; the directory `target` as its root; the capabilities to set owners,
-// modes and file capabilities, and no others for good; bounded memory and file size; and the system calls that an
-// unpacker needs, so that it can neither run nor load a program, nor open a socket. Throws where any of it fails.
+// Leaves this process with: descriptors 0 to 3; the directory `target` as its root; the capabilities to set
+// owners, modes and file capabilities, and no others for good; bounded memory and file size; and the system
+// calls that an unpacker needs, so that it can neither run nor load a program, nor open a socket. Throws
+// where any of it fails.
 void confine(int target, uint64_t max_bytes);
 
 }  // namespace holm::unpack

@@ -24,21 +24,29 @@ using storage::EntryKind;
 
 EntryKind kind_of(mode_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFDIR: return EntryKind::directory;
-    case S_IFREG: return EntryKind::regular;
-    case S_IFLNK: return EntryKind::symbolic_link;
-    case S_IFCHR: return EntryKind::character_device;
-    case S_IFBLK: return EntryKind::block_device;
-    case S_IFIFO: return EntryKind::fifo;
-    case S_IFSOCK: return EntryKind::socket;
-    default: return EntryKind::unknown;
+    case S_IFDIR:
+      return EntryKind::directory;
+    case S_IFREG:
+      return EntryKind::regular;
+    case S_IFLNK:
+      return EntryKind::symbolic_link;
+    case S_IFCHR:
+      return EntryKind::character_device;
+    case S_IFBLK:
+      return EntryKind::block_device;
+    case S_IFIFO:
+      return EntryKind::fifo;
+    case S_IFSOCK:
+      return EntryKind::socket;
+    default:
+      return EntryKind::unknown;
   }
 }
 
 class DirectoryCopy {
  public:
-  DirectoryCopy(const struct stat& source, const struct stat& target, RootWriter& writer, storage::ImportBudget& budget,
-                Notes& notes)
+  DirectoryCopy(const struct stat& source, const struct stat& target, RootWriter& writer,
+                storage::ImportBudget& budget, Notes& notes)
       : source_(source), target_(target), writer_(writer), budget_(budget), notes_(notes) {}
 
   void copy_directory(int fd, const std::string& path) {
@@ -57,7 +65,8 @@ class DirectoryCopy {
 
  private:
   void copy_entries(int fd, const std::string& path) {
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(::fcntl(fd, F_DUPFD_CLOEXEC, 4)), ::closedir);
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(::fcntl(fd, F_DUPFD_CLOEXEC, 4)),
+                                                     ::closedir);
     if (!stream) throw Error::system(fmt::format("read directory '{}'", printable(path)));
     for (;;) {
       errno = 0;
@@ -104,7 +113,8 @@ class DirectoryCopy {
     char target[PATH_MAX];
     const ssize_t size = ::readlinkat(directory, name.c_str(), target, sizeof target);
     if (size < 0) throw Error::system(fmt::format("read link '{}'", printable(path)));
-    writer_.put_symbolic_link(path, std::string(target, static_cast<size_t>(size)), metadata_of(status, path, {}));
+    writer_.put_symbolic_link(path, std::string(target, static_cast<size_t>(size)),
+                              metadata_of(status, path, {}));
   }
 
   void copy_file(int directory, const std::string& name, const std::string& path) {
@@ -114,7 +124,8 @@ class DirectoryCopy {
     if (!S_ISREG(status.st_mode)) throw Error(fmt::format("'{}' changed while it was read", printable(path)));
     budget_.check_bytes(status.st_size, path);
     const UniqueFd to = writer_.make_file(path);
-    storage::copy_content(from.get(), to.get(), printable(path), [&](uint64_t bytes) { budget_.add_bytes(bytes, path); });
+    storage::copy_content(from.get(), to.get(), printable(path),
+                          [&](uint64_t bytes) { budget_.add_bytes(bytes, path); });
     writer_.finish_file(to.get(), path, metadata_of(status, path, attributes_of(from.get(), path)));
   }
 
@@ -155,7 +166,8 @@ class DirectoryCopy {
 }  // namespace
 
 void copy_directory(int source, int target, RootWriter& writer, storage::ImportBudget& budget, Notes& notes) {
-  DirectoryCopy copy(sys::stat_fd(source, "the source"), sys::stat_fd(target, "the target"), writer, budget, notes);
+  DirectoryCopy copy(sys::stat_fd(source, "the source"), sys::stat_fd(target, "the target"), writer, budget,
+                     notes);
   copy.copy_directory(source, "");
 }
 

@@ -6,8 +6,8 @@
 
 namespace holm::unpack {
 
-// Copies what is below the directory `source` by the same rules as an archive. No link is followed; what is mounted below
-// it, and `target` itself, are left out.
+// Copies what is below the directory `source` by the same rules as an archive. No link is followed; what is
+// mounted below it, and `target` itself, are left out.
 void copy_directory(int source, int target, RootWriter& writer, storage::ImportBudget& budget, Notes& notes);
 
 }  // namespace holm::unpack

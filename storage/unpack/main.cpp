@@ -22,7 +22,8 @@ constexpr int kOutcome = 1;
 constexpr int kTarget = 3;
 
 storage::UnpackReport unpack(std::string_view kind, uint64_t max_bytes, uint64_t max_entries) {
-  // Names in archives are UTF-8; in the C locale libarchive would not take them. It is built into the C library.
+  // Names in archives are UTF-8; in the C locale libarchive would not take them. It is built into the C
+  // library.
   std::setlocale(LC_CTYPE, "C.UTF-8");
   confine(kTarget, max_bytes);
   RootWriter writer(kTarget);
@@ -62,6 +63,7 @@ int main(int count, char** arguments) {
     return ::write(2, kUsage.data(), kUsage.size()) < 0 ? kExitFailed : kExitUsage;
   }
   const std::string outcome = unpack::outcome_of(kind, *max_bytes, *max_entries);
-  ignore_errors([&] { sys::write_all(unpack::kOutcome, outcome, "the outcome"); });  // nobody is there to be told
+  ignore_errors(
+      [&] { sys::write_all(unpack::kOutcome, outcome, "the outcome"); });  // nobody is there to be told
   return outcome.starts_with("error") ? kExitFailed : 0;
 }

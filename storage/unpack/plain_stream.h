@@ -17,8 +17,9 @@ inline constexpr const char* kNotAnArchive = "not a tar archive (plain, gzip, bz
 // Throws with libarchive's reason.
 [[noreturn]] void fail(archive* reader, const char* what);
 
-// The bytes behind a descriptor, unpacked where they are packed with gzip, bzip2, xz or zstd. Kept apart from the tar
-// reader, because that one stops at the archive's end and so would not notice that the packed stream is cut off there.
+// The bytes behind a descriptor, unpacked where they are packed with gzip, bzip2, xz or zstd. Kept apart from
+// the tar reader, because that one stops at the archive's end and so would not notice that the packed stream
+// is cut off there.
 class PlainStream {
  public:
   explicit PlainStream(int fd);
@@ -30,7 +31,8 @@ class PlainStream {
   };
   Block next();
 
-  // Reads what follows the archive's end, which is padding; throws where that is more than any writer puts there.
+  // Reads what follows the archive's end, which is padding; throws where that is more than any writer puts
+  // there.
   void drain();
 
  private:

@@ -22,7 +22,8 @@ using storage::EntryKind;
 
 constexpr int64_t kTarBlock = 512;
 
-// What the tar reader asks for when it wants more. An exception must not cross libarchive: it is kept until we are back.
+// What the tar reader asks for when it wants more. An exception must not cross libarchive: it is kept until
+// we are back.
 struct Source {
   PlainStream stream;
   std::exception_ptr failure;
@@ -54,14 +55,22 @@ Reader open_tar(Source& source) {
 EntryKind kind_of(archive_entry* entry) {
   if (::archive_entry_hardlink(entry)) return EntryKind::hard_link;
   switch (::archive_entry_filetype(entry)) {
-    case AE_IFDIR: return EntryKind::directory;
-    case AE_IFREG: return EntryKind::regular;
-    case AE_IFLNK: return EntryKind::symbolic_link;
-    case AE_IFCHR: return EntryKind::character_device;
-    case AE_IFBLK: return EntryKind::block_device;
-    case AE_IFIFO: return EntryKind::fifo;
-    case AE_IFSOCK: return EntryKind::socket;
-    default: return EntryKind::unknown;
+    case AE_IFDIR:
+      return EntryKind::directory;
+    case AE_IFREG:
+      return EntryKind::regular;
+    case AE_IFLNK:
+      return EntryKind::symbolic_link;
+    case AE_IFCHR:
+      return EntryKind::character_device;
+    case AE_IFBLK:
+      return EntryKind::block_device;
+    case AE_IFIFO:
+      return EntryKind::fifo;
+    case AE_IFSOCK:
+      return EntryKind::socket;
+    default:
+      return EntryKind::unknown;
   }
 }
 
@@ -109,7 +118,8 @@ void write_content(archive* reader, int fd, int64_t size, const std::string& pat
     la_int64_t offset = 0;
     const int result = ::archive_read_data_block(reader, &data, &length, &offset);
     if (result == ARCHIVE_EOF) break;
-    if (result != ARCHIVE_OK) fail(reader, fmt::format("cut off or damaged in entry '{}'", printable(path)).c_str());
+    if (result != ARCHIVE_OK)
+      fail(reader, fmt::format("cut off or damaged in entry '{}'", printable(path)).c_str());
     if (offset < 0 || offset > size || length > static_cast<uint64_t>(size - offset))
       throw Error(fmt::format("damaged: entry '{}' holds more than its size", printable(path)));
     write_block(fd, static_cast<const char*>(data), length, offset, path);
@@ -128,7 +138,8 @@ void put_regular(archive* reader, archive_entry* entry, const std::string& path,
   writer.finish_file(fd.get(), path, metadata);
 }
 
-void put_entry(archive* reader, archive_entry* entry, RootWriter& writer, storage::ImportBudget& budget, Notes& notes) {
+void put_entry(archive* reader, archive_entry* entry, RootWriter& writer, storage::ImportBudget& budget,
+               Notes& notes) {
   const char* name = ::archive_entry_pathname(entry);
   if (!name || !*name) throw Error("an entry has no name that can be read");
   const std::string path = storage::entry_path(name);
@@ -139,14 +150,18 @@ void put_entry(archive* reader, archive_entry* entry, RootWriter& writer, storag
   }
   const auto link = [&](const char* text) { return std::string(text ? text : ""); };
   switch (kind) {
-    case EntryKind::directory: writer.put_directory(path, metadata_of(entry, path, notes)); return;
+    case EntryKind::directory:
+      writer.put_directory(path, metadata_of(entry, path, notes));
+      return;
     case EntryKind::symbolic_link:
       writer.put_symbolic_link(path, link(::archive_entry_symlink(entry)), metadata_of(entry, path, notes));
       return;
     case EntryKind::hard_link:
       writer.put_hard_link(path, storage::entry_path(link(::archive_entry_hardlink(entry))));
       return;
-    default: put_regular(reader, entry, path, writer, budget, notes); return;
+    default:
+      put_regular(reader, entry, path, writer, budget, notes);
+      return;
   }
 }
 
@@ -163,7 +178,8 @@ archive_entry* next_entry(archive* reader, bool is_first) {
   const int result = ::archive_read_next_header(reader, &entry);
   if (result == ARCHIVE_EOF) return nullptr;
   // A warning is about a name in another character set: it is taken as it is.
-  if (result != ARCHIVE_OK && result != ARCHIVE_WARN) fail(reader, is_first ? kNotAnArchive : "cut off or damaged");
+  if (result != ARCHIVE_OK && result != ARCHIVE_WARN)
+    fail(reader, is_first ? kNotAnArchive : "cut off or damaged");
   return entry;
 }
 
@@ -176,7 +192,8 @@ void read_entries(archive* reader, RootWriter& writer, storage::ImportBudget& bu
     fault_point("unpack entry");
   }
   if (budget.entries() == 0) throw Error("the archive is empty");
-  // libarchive takes the end of the stream for the end of the archive; a whole one ends with a block of zeros.
+  // libarchive takes the end of the stream for the end of the archive; a whole one ends with a block of
+  // zeros.
   if (::archive_filter_bytes(reader, 0) - end_of_last < kTarBlock)
     throw Error("cut off: the end of the archive is missing");
 }

@@ -32,7 +32,8 @@ UniqueFd open_directory(int root, const std::string& path) {
   struct open_how how = {};
   how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-  return UniqueFd(static_cast<int>(::syscall(SYS_openat2, root, path.empty() ? "." : path.c_str(), &how, sizeof how)));
+  return UniqueFd(
+      static_cast<int>(::syscall(SYS_openat2, root, path.empty() ? "." : path.c_str(), &how, sizeof how)));
 }
 
 void set_attributes(int fd, const std::string& path, const Metadata& metadata) {
@@ -59,7 +60,8 @@ UniqueFd RootWriter::open_or_make_directory(const std::string& path) {
   }
   if (errno != ENOENT) {
     if (errno == ELOOP || errno == ENOTDIR)
-      throw Error(fmt::format("an entry lies below '{}', which is a link or a file, not a directory", printable(path)));
+      throw Error(fmt::format("an entry lies below '{}', which is a link or a file, not a directory",
+                              printable(path)));
     fail("open directory", path);
   }
   const UniqueFd parent = open_or_make_directory(parent_path_of(path));
@@ -93,7 +95,8 @@ void RootWriter::put_directory(const std::string& path, const Metadata& metadata
     struct stat status = {};
     const bool there = ::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
     if (there && !S_ISDIR(status.st_mode)) make_way(parent, path);
-    if (!(there && S_ISDIR(status.st_mode)) && ::mkdirat(parent, name.c_str(), 0700) != 0) fail("make directory", path);
+    if (!(there && S_ISDIR(status.st_mode)) && ::mkdirat(parent, name.c_str(), 0700) != 0)
+      fail("make directory", path);
   }
   const UniqueFd fd = open_directory(root_, path);
   if (!fd) fail("open directory", path);
@@ -104,7 +107,8 @@ void RootWriter::put_directory(const std::string& path, const Metadata& metadata
 UniqueFd RootWriter::make_file(const std::string& path) {
   const int parent = parent_of(path);
   make_way(parent, path);
-  UniqueFd fd(::openat(parent, last_name_of(path).c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  UniqueFd fd(
+      ::openat(parent, last_name_of(path).c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) fail("make file", path);
   return fd;
 }
@@ -115,13 +119,15 @@ void RootWriter::finish_file(int fd, const std::string& path, const Metadata& me
   if (::futimens(fd, times) != 0) fail("set time of", path);
 }
 
-void RootWriter::put_symbolic_link(const std::string& path, const std::string& target, const Metadata& metadata) {
+void RootWriter::put_symbolic_link(const std::string& path, const std::string& target,
+                                   const Metadata& metadata) {
   if (target.empty()) throw Error(fmt::format("entry '{}' is a link to nothing", printable(path)));
   const int parent = parent_of(path);
   const std::string name = last_name_of(path);
   make_way(parent, path);
   if (::symlinkat(target.c_str(), parent, name.c_str()) != 0) fail("make link", path);
-  if (::fchownat(parent, name.c_str(), metadata.uid, metadata.gid, AT_SYMLINK_NOFOLLOW) != 0) fail("set owner of", path);
+  if (::fchownat(parent, name.c_str(), metadata.uid, metadata.gid, AT_SYMLINK_NOFOLLOW) != 0)
+    fail("set owner of", path);
   const timespec times[2] = {metadata.modified, metadata.modified};
   if (::utimensat(parent, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) fail("set time of", path);
 }
@@ -131,10 +137,13 @@ void RootWriter::put_hard_link(const std::string& path, const std::string& targe
   const UniqueFd source = open_directory(root_, parent_path_of(target));
   struct stat status = {};
   // Without following it: a link to a symbolic link is one more name for that link.
-  if (!source || target.empty() || ::fstatat(source.get(), last_name_of(target).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
-    throw Error(fmt::format("entry '{}' is a hard link to '{}', which is not there before it", printable(path), printable(target)));
+  if (!source || target.empty() ||
+      ::fstatat(source.get(), last_name_of(target).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+    throw Error(fmt::format("entry '{}' is a hard link to '{}', which is not there before it",
+                            printable(path), printable(target)));
   if (S_ISDIR(status.st_mode))
-    throw Error(fmt::format("entry '{}' is a hard link to '{}', which is a directory", printable(path), printable(target)));
+    throw Error(fmt::format("entry '{}' is a hard link to '{}', which is a directory", printable(path),
+                            printable(target)));
   const int parent = parent_of(path);
   make_way(parent, path);
   if (::linkat(source.get(), last_name_of(target).c_str(), parent, last_name_of(path).c_str(), 0) != 0)

@@ -24,8 +24,8 @@ struct Metadata {
   std::vector<std::pair<std::string, std::string>> attributes;
 };
 
-// Paths are those of storage::entry_path. A later entry replaces an earlier one of its name; but a directory that has
-// entries is only replaced by a directory. Missing parents are made, as root's with mode 0755.
+// Paths are those of storage::entry_path. A later entry replaces an earlier one of its name; but a directory
+// that has entries is only replaced by a directory. Missing parents are made, as root's with mode 0755.
 class RootWriter {
  public:
   explicit RootWriter(int root) : root_(root) {}

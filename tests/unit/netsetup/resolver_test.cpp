@@ -7,7 +7,7 @@
 using namespace holm::netsetup;
 
 namespace {
-constexpr const char* kHead = "# made by holm at each start\n";
+constexpr const char* kHead = "";
 constexpr const char* kNone = "# the host has no name server that a container could reach\n";
 std::string resolv(const ResolverSources& sources) { return make_resolv_conf(sources); }
 }  // namespace

@@ -13,14 +13,16 @@ TEST_CASE("lines of sources.list are read with their options, all else is left o
       "# deb http://commented.example/debian bookworm main\n"
       "deb-src http://mirror.example/debian bookworm main\n"
       "deb http://mirror.example/debian/ bookworm main contrib # local\n"
-      "deb [ arch=amd64 signed-by=/usr/share/keyrings/k.gpg trusted=yes ] https://x.example/d bookworm-security main\n"
+      "deb [ arch=amd64 signed-by=/usr/share/keyrings/k.gpg trusted=yes ] https://x.example/d "
+      "bookworm-security main\n"
       "deb http://flat.example ./\n"
       "nonsense\n");
   REQUIRE(sources.size() == 2);
   CHECK(sources[0] == AptSource{"http://mirror.example/debian", "bookworm", {"main", "contrib"}, {}});
   CHECK(sources[1].uri == "https://x.example/d");
   CHECK(sources[1].suite == "bookworm-security");
-  CHECK(sources[1].options == std::map<std::string, std::string>{{"signed-by", "/usr/share/keyrings/k.gpg"}, {"trusted", "yes"}});
+  CHECK(sources[1].options ==
+        std::map<std::string, std::string>{{"signed-by", "/usr/share/keyrings/k.gpg"}, {"trusted", "yes"}});
 }
 
 TEST_CASE("deb822 stanzas give one source a URI and suite; disabled ones and embedded keys are left out") {
@@ -68,13 +70,16 @@ TEST_CASE("Debian's own archive is chosen among others that use its suite names"
 
 TEST_CASE("a machine without a source of Debian has none to choose") {
   CHECK(choose_debian_sources({}, "bookworm").empty());
-  CHECK(choose_debian_sources(parse_one_line_sources("deb http://x.example/ubuntu noble main\n"), "bookworm").empty());
-  CHECK(choose_debian_sources(parse_one_line_sources("deb cdrom:[Debian]/ bookworm main\n"), "bookworm").empty());
+  CHECK(choose_debian_sources(parse_one_line_sources("deb http://x.example/ubuntu noble main\n"), "bookworm")
+            .empty());
+  CHECK(choose_debian_sources(parse_one_line_sources("deb cdrom:[Debian]/ bookworm main\n"), "bookworm")
+            .empty());
 }
 
 TEST_CASE("an image's mirror list stands for its first mirror") {
   const auto read = [](const std::string& path) -> std::optional<std::string> {
-    if (path == "/etc/apt/mirrors/debian.list") return "# list\nhttp://m.example/debian/ priority:1\nhttp://n.example/debian\n";
+    if (path == "/etc/apt/mirrors/debian.list")
+      return "# list\nhttp://m.example/debian/ priority:1\nhttp://n.example/debian\n";
     return std::nullopt;
   };
   CHECK(resolve_mirror_list("mirror+file:/etc/apt/mirrors/debian.list", read) == "http://m.example/debian");
@@ -84,9 +89,11 @@ TEST_CASE("an image's mirror list stands for its first mirror") {
 }
 
 TEST_CASE("credentials of the host's archive do not get into a template") {
-  const AptSource source = {"https://user:se@cret@m.example/debian", "bookworm", {"main"}, {{"trusted", "yes"}}};
+  const AptSource source = {
+      "https://user:se@cret@m.example/debian", "bookworm", {"main"}, {{"trusted", "yes"}}};
   CHECK(template_line(source) == "deb https://m.example/debian bookworm main");
-  CHECK(builder_line(source, "/k.gpg") == "deb [trusted=yes] https://user:se@cret@m.example/debian bookworm main");
+  CHECK(builder_line(source, "/k.gpg") ==
+        "deb [trusted=yes] https://user:se@cret@m.example/debian bookworm main");
   CHECK(builder_line({"http://m.example/debian", "sid", {"main"}, {}}, "/k.gpg") ==
         "deb [signed-by=/k.gpg] http://m.example/debian sid main");
   CHECK(without_credentials("http://m.example/pool/@x") == "http://m.example/pool/@x");
@@ -98,7 +105,8 @@ TEST_CASE("all files that apt reads are read") {
   write_file_durably(directory.path() + "/sources.list", "deb http://a.example/debian bookworm main\n");
   write_file_durably(directory.path() + "/sources.list.d/b.sources",
                      "Types: deb\nURIs: http://b.example/debian\nSuites: bookworm\nComponents: main\n");
-  write_file_durably(directory.path() + "/sources.list.d/c.list.save", "deb http://c.example/debian bookworm main\n");
+  write_file_durably(directory.path() + "/sources.list.d/c.list.save",
+                     "deb http://c.example/debian bookworm main\n");
   const auto sources = read_apt_sources(directory.path());
   REQUIRE(sources.size() == 2);
   CHECK(sources[1].uri == "http://b.example/debian");

@@ -32,12 +32,14 @@ TEST_CASE("control characters in names do not reach the terminal") {
 }
 
 TEST_CASE("devices are refused everywhere, FIFOs and sockets but below dev and run") {
-  CHECK_THROWS_WITH_AS(decide_entry(EntryKind::character_device, "dev/null"), "entry 'dev/null' is a device node", Error);
+  CHECK_THROWS_WITH_AS(decide_entry(EntryKind::character_device, "dev/null"),
+                       "entry 'dev/null' is a device node", Error);
   CHECK_THROWS_WITH_AS(decide_entry(EntryKind::block_device, "x"), "entry 'x' is a device node", Error);
   CHECK_THROWS_WITH_AS(decide_entry(EntryKind::fifo, "etc/passwd"), "entry 'etc/passwd' is a FIFO", Error);
   CHECK_THROWS_WITH_AS(decide_entry(EntryKind::socket, "devil"), "entry 'devil' is a socket", Error);
   CHECK_THROWS_WITH_AS(decide_entry(EntryKind::unknown, "x"), "entry 'x' is of an unknown kind", Error);
-  CHECK_THROWS_WITH_AS(decide_entry(EntryKind::symbolic_link, ""), "the root itself is not a directory", Error);
+  CHECK_THROWS_WITH_AS(decide_entry(EntryKind::symbolic_link, ""), "the root itself is not a directory",
+                       Error);
   CHECK(decide_entry(EntryKind::fifo, "run/initctl") == EntryDecision::leave_out);
   CHECK(decide_entry(EntryKind::socket, "dev/log") == EntryDecision::leave_out);
   CHECK(decide_entry(EntryKind::regular, "etc/passwd") == EntryDecision::take);
@@ -45,7 +47,8 @@ TEST_CASE("devices are refused everywhere, FIFOs and sockets but below dev and r
 
 TEST_CASE("owners outside of a container's ids are refused") {
   CHECK_NOTHROW(check_owner(0, 65535, "x"));
-  CHECK_THROWS_WITH_AS(check_owner(65536, 0, "x"), "entry 'x' belongs to 65536:0: a container has the ids 0 to 65535", Error);
+  CHECK_THROWS_WITH_AS(check_owner(65536, 0, "x"),
+                       "entry 'x' belongs to 65536:0: a container has the ids 0 to 65535", Error);
   CHECK_THROWS_AS(check_owner(0, -1, "x"), Error);
   CHECK_THROWS_AS(check_owner(4294967296, 0, "x"), Error);
 }
@@ -79,6 +82,7 @@ TEST_CASE("the unpacker's outcome comes back as it was, and without control char
   CHECK(report.notes == std::vector<std::string>{"left out 1 thing"});
   CHECK_THROWS_WITH_AS(decode_outcome(encode_failure(Error("bad \x1b thing")), 1), "bad \\x1b thing", Error);
   CHECK_THROWS_WITH_AS(decode_outcome("", 139), "holm-unpack was ended by SIGSEGV", Error);
-  CHECK_THROWS_WITH_AS(decode_outcome("done 1\n", 0), "holm-unpack ended with status 0 and without a result", Error);
+  CHECK_THROWS_WITH_AS(decode_outcome("done 1\n", 0), "holm-unpack ended with status 0 and without a result",
+                       Error);
   CHECK_THROWS_WITH_AS(decode_outcome("done 1 2\n", 3), doctest::Contains("without a result"), Error);
 }

@@ -36,15 +36,17 @@ TEST_CASE("links out of the root, FIFOs and files do not pass for program direct
   REQUIRE(::symlink("/usr/bin", (directory.path() + "/bin").c_str()) == 0);
   REQUIRE(::symlink("../../../../../usr/sbin", (directory.path() + "/sbin").c_str()) == 0);
   REQUIRE(::mkfifo((directory.path() + "/usr").c_str(), 0600) == 0);
-  CHECK(check(directory.path()).starts_with("'/srv/x' is not a root file system: no /bin, /sbin, /usr/bin or /usr/sbin in it"));
+  CHECK(check(directory.path())
+            .starts_with("'/srv/x' is not a root file system: no /bin, /sbin, /usr/bin or /usr/sbin in it"));
 }
 
 TEST_CASE("what a directory is instead of a root file system is said") {
   test::TemporaryDirectory directory;
   CHECK(check(directory.path()).ends_with("hint: it is empty"));
   sys::make_directories(directory.path() + "/rootfs/bin", 0755);
-  CHECK(check(directory.path()).ends_with(
-      "hint: everything lies below 'rootfs/': name that directory, or pack the archive inside it: tar -C rootfs -cf FILE ."));
+  CHECK(check(directory.path())
+            .ends_with("hint: everything lies below 'rootfs/': name that directory, or pack the archive "
+                       "inside it: tar -C rootfs -cf FILE ."));
   write_file_durably(directory.path() + "/manifest.json", "{}");
   CHECK(check(directory.path()).find("image made of layers") != std::string::npos);
 }

@@ -11,7 +11,8 @@ namespace holm::test {
 
 struct TarEntry {
   std::string name;
-  char type = '0';  // '0' file, '1' hard link, '2' symbolic link, '3' and '4' devices, '5' directory, '6' FIFO
+  char type =
+      '0';  // '0' file, '1' hard link, '2' symbolic link, '3' and '4' devices, '5' directory, '6' FIFO
   std::string content;
   std::string link;
   uint64_t uid = 0;

@@ -64,7 +64,8 @@ TEST_CASE("a source that is not UTF-8 still makes a template.toml that can be re
 
 TEST_CASE("a newer template.toml is refused, one without the later keys is read") {
   CHECK(message_of([] { parse_template_info("format = 2\n"); }) ==
-        "format 2 is newer than this version of Holm knows (1)\n  hint: use the version of Holm that made it, or a later one");
+        "format 2 is newer than this version of Holm knows (1)\n  hint: use the version of Holm that made "
+        "it, or a later one");
   CHECK(parse_template_info("format = 1\nkind = \"busybox\"\n").kind == "busybox");
   CHECK(parse_template_info("format = 1\nunknown = 3\n").suite.empty());
 }
@@ -73,7 +74,8 @@ TEST_CASE("a damaged template.toml says where and what") {
   CHECK(message_of([] { parse_template_info("kind = \"x\"\n"); }) == "'format' is missing");
   CHECK(message_of([] { parse_template_info("format = 0\n"); }) == "format 0 is not known");
   CHECK(message_of([] { parse_template_info("format = 1\nkind = 7\n"); }) == "'kind' is not a text");
-  CHECK(message_of([] { parse_template_info("format = 1\npackages = [1]\n"); }) == "'packages' is not a list of texts");
+  CHECK(message_of([] { parse_template_info("format = 1\npackages = [1]\n"); }) ==
+        "'packages' is not a list of texts");
   CHECK(message_of([] { parse_template_info("format = 1\nkind = \n"); }).starts_with("2:"));
 }
 
@@ -94,7 +96,9 @@ TEST_CASE("one damaged template does not hide the others") {
   CHECK(entries[2].info.name == "good");
   CHECK(entries[2].damage.empty());
   CHECK(entries[2].info.source == "/srv/root \"1\"");
-  CHECK(message_of([&] { store.find("broken"); }).starts_with("template 'broken' is damaged: template.toml: 1:"));
+  CHECK(message_of([&] {
+          store.find("broken");
+        }).starts_with("template 'broken' is damaged: template.toml: 1:"));
   store.remove("broken", {});
   CHECK(store.list().size() == 2);
 }
@@ -107,13 +111,15 @@ TEST_CASE("a missing template is told with those that exist and the way to one")
   store.create("one", fill);
   store.create("two", fill);
   CHECK(message_of([&] { store.find("debian"); }) ==
-        "missing template 'debian': there is none of that name; have: one, two\n  hint: holm template build debian");
+        "missing template 'debian': there is none of that name; have: one, two\n  hint: holm template build "
+        "debian");
 }
 
 TEST_CASE("template names are DNS labels") {
   TemplateStore store("/nowhere");
   for (const char* name : {"", ".", "..", "a/b", ".hidden", "a b", "-a", "a\n"}) {
-    CHECK(message_of([&] { store.find(name); }).find("not 1 to 63 letters, digits and hyphens") != std::string::npos);
+    CHECK(message_of([&] { store.find(name); }).find("not 1 to 63 letters, digits and hyphens") !=
+          std::string::npos);
     CHECK(message_of([&] { store.create(name, fill); }).find("template name") == 0);
     CHECK(message_of([&] { store.remove(name, {}); }).find("template name") == 0);
   }
@@ -123,8 +129,9 @@ TEST_CASE("a template in use is not removed, and its users are named") {
   test::TemporaryDirectory directory;
   TemplateStore store(directory.path());
   store.create("web", fill);
-  CHECK(message_of([&] { store.remove("web", {"a", "b"}); }) ==
-        "cannot remove template 'web': in use by containers 'a', 'b'\n  hint: holm destroy a b");
+  CHECK(message_of([&] {
+          store.remove("web", {"a", "b"});
+        }) == "cannot remove template 'web': in use by containers 'a', 'b'\n  hint: holm destroy a b");
   CHECK(store.find("web").name == "web");
   store.remove("web", {});
   CHECK(names_in(directory.path()).empty());
@@ -136,7 +143,9 @@ TEST_CASE("a template is closed to everybody but its owner, its root is not") {
   test::TemporaryDirectory directory;
   TemplateStore store(directory.path() + "/templates");
   store.create("web", fill);
-  const auto mode = [&](const std::string& path) { return sys::stat_path(store.directory() + path)->st_mode & 07777; };
+  const auto mode = [&](const std::string& path) {
+    return sys::stat_path(store.directory() + path)->st_mode & 07777;
+  };
   CHECK(mode("") == 0700);
   CHECK(mode("/web") == 0700);
   CHECK(mode("/web/root") == 0755);
@@ -149,10 +158,12 @@ TEST_CASE("a template is closed to everybody but its owner, its root is not") {
 TEST_CASE("a build that fails leaves nothing, and what is no root file system is no template") {
   test::TemporaryDirectory directory;
   TemplateStore store(directory.path());
-  CHECK(message_of([&] { store.create("web", [](const std::string&) -> TemplateInfo { throw Error("no network"); }); }) ==
-        "cannot make template 'web': no network\n  at:   step 'fill template'");
+  CHECK(message_of([&] {
+          store.create("web", [](const std::string&) -> TemplateInfo { throw Error("no network"); });
+        }) == "cannot make template 'web': no network\n  at:   step 'fill template'");
   CHECK(message_of([&] { store.create("web", [](const std::string&) { return TemplateInfo(); }); }) ==
-        "cannot make template 'web': 'web' is not a root file system: no /bin, /sbin, /usr/bin or /usr/sbin in it\n"
+        "cannot make template 'web': 'web' is not a root file system: no /bin, /sbin, /usr/bin or /usr/sbin "
+        "in it\n"
         "  at:   step 'check template'\n  hint: it is empty");
   CHECK(names_in(directory.path()).empty());
 }
@@ -169,16 +180,17 @@ TEST_CASE("of two that make one template, one wins and the other is told") {
     ::waitpid(other, nullptr, 0);
     return fill(root);
   };
-  CHECK(message_of([&] { store.create("web", slow); }).find("another command has made one of that name meanwhile") !=
-        std::string::npos);
+  CHECK(message_of([&] {
+          store.create("web", slow);
+        }).find("another command has made one of that name meanwhile") != std::string::npos);
   CHECK(names_in(directory.path()) == std::vector<std::string>{"web"});
   CHECK(message_of([&] { store.create("web", fill); }) ==
         "cannot make template 'web': there is one of that name already\n  hint: holm template remove web");
 }
 
 TEST_CASE("killed at any step, a build leaves a whole template or leftovers that are collected") {
-  for (const char* step : {"make draft", "fill template", "check template", "describe template", "sync template",
-                           "publish template", "hide template", "delete template"}) {
+  for (const char* step : {"make draft", "fill template", "check template", "describe template",
+                           "sync template", "publish template", "hide template", "delete template"}) {
     CAPTURE(step);
     test::TemporaryDirectory directory;
     TemplateStore store(directory.path());
