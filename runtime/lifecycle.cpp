@@ -88,6 +88,27 @@ void write_stopped(const Installation& installation, State state, const std::str
   write_state(installation.paths, state);
 }
 
+// With init its whole pid namespace dies. What outlives it in the cgroup is left to whoever removes the cgroup.
+void kill_init(quotas::Cgroup& cgroup, const Observation& seen) {
+  sys::pidfd_signal(seen.init.get(), SIGKILL);
+  if (cgroup.is_frozen()) cgroup.thaw();  // v1's freezer keeps even the killed
+  if (!sys::pidfd_wait_ended(seen.init.get(), kMonitorPatience))
+    throw Error("init does not end").hint("it waits in the kernel; see /proc/PID/stack, and the host's log");
+}
+
+// Waits until the monitor has started the next init, or has given up.
+void await_restart(const Installation& installation, const Observation& before) {
+  const auto end = Clock::now() + kMonitorPatience;
+  while (Clock::now() < end) {
+    const Observation now = look(installation, before.name);
+    if (now.has_init() && now.state->init != before.state->init && now.condition == Condition::running) return;
+    if (now.condition == Condition::stopped)
+      throw Error("it did not start again: " + (now.state && now.state->last_exit ? now.state->last_exit->reason : "its monitor ended"));
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  throw Error("it is not running again yet").hint(fmt::format("'holm list -a' and 'holm log --monitor {}' tell more", before.name));
+}
+
 // Waits until the monitor has recorded that init's run is over.
 void await_monitor(const Installation& installation, const Observation& seen) {
   if (!seen.monitor || sys::pidfd_wait_ended(seen.monitor.get(), kMonitorPatience)) return;
@@ -218,13 +239,13 @@ Stopped stop(const Installation& installation, const std::string& name, const St
       const bool gone = !options.kill_at_once && step("ask init to end", [&] { return end_politely(*cgroup, seen, options.timeout); });
       if (!gone) {
         how = Stopped::killed;
-        step("kill", [&] {
-          sys::pidfd_signal(seen.init.get(), SIGKILL);
-          cgroup->kill_all(milliseconds(10000));
-        });
+        step("kill init", [&] { kill_init(*cgroup, seen); });
       }
     }
-    if (options.intent != Intent::stop) return how;
+    if (options.intent == Intent::reboot) {
+      step("await the restart", [&] { await_restart(installation, seen); });
+      return how;
+    }
     step("await the monitor", [&] { await_monitor(installation, seen); });
     remove_kernel_objects(installation.paths, seen.state->number);  // normally only the link, which the monitor leaves
     return how;
