@@ -28,7 +28,8 @@ int to_int(std::string_view text) {
 std::string describe_errno(int error_number) {
   const char* name = strerrorname_np(error_number);
   const char* description = strerrordesc_np(error_number);
-  return fmt::format("{} ({})", description ? description : "unknown error", name ? name : std::to_string(error_number));
+  return fmt::format("{} ({})", description ? description : "unknown error",
+                     name ? name : std::to_string(error_number));
 }
 
 Error::Error(std::string message) : message_(std::move(message)) {}
@@ -102,14 +103,29 @@ Error Error::decode(std::string_view text) {
     const std::string_view value = text.substr(1, end == std::string_view::npos ? end : end - 1);
     text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
     switch (tag) {
-      case 'm': error.message_ = value; break;
-      case 's': error.step_ = value; break;
-      case 'p': error.places_.emplace_back(value); break;
-      case 'h': error.hints_.emplace_back(value); break;
-      case 'a': error.also_.emplace_back(value); break;
-      case 'x': error.exit_status_ = to_int(value); break;
-      case 'e': error.error_number_ = to_int(value); break;
-      default: break;
+      case 'm':
+        error.message_ = value;
+        break;
+      case 's':
+        error.step_ = value;
+        break;
+      case 'p':
+        error.places_.emplace_back(value);
+        break;
+      case 'h':
+        error.hints_.emplace_back(value);
+        break;
+      case 'a':
+        error.also_.emplace_back(value);
+        break;
+      case 'x':
+        error.exit_status_ = to_int(value);
+        break;
+      case 'e':
+        error.error_number_ = to_int(value);
+        break;
+      default:
+        break;
     }
   }
   return error;

@@ -17,7 +17,8 @@ inline constexpr int kExitHolmFailed = 125;
 inline constexpr int kExitNotExecutable = 126;
 inline constexpr int kExitNotFound = 127;
 
-// One failure. `message` is lower case, without a full stop: "mount 'proc' on '/proc': Operation not permitted (EPERM)".
+// One failure. `message` is lower case, without a full stop: "mount 'proc' on '/proc': Operation not
+// permitted (EPERM)".
 class Error : public std::exception {
  public:
   explicit Error(std::string message);
@@ -49,7 +50,8 @@ class Error : public std::exception {
 
   const char* what() const noexcept override { return message_.c_str(); }
 
-  // The lines as a user reads them, without the program's name: message, "  at: ...", "  hint: ...", "  also: ...".
+  // The lines as a user reads them, without the program's name: message, "  at: ...", "  hint: ...", "  also:
+  // ...".
   std::string report() const;
 
   // Carries an error through a socket between processes of one program; decode accepts only what encode made.

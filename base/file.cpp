@@ -97,7 +97,8 @@ void sync_directory(const std::string& path) {
 
 std::optional<std::string> read_file_in_root(int root, const std::string& path) {
   try {
-    const UniqueFd fd = sys::open_confined(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, sys::Confine::in_root);
+    const UniqueFd fd =
+        sys::open_confined(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, sys::Confine::in_root);
     if (!S_ISREG(sys::stat_fd(fd.get(), path).st_mode))
       throw Error(fmt::format("read '{}' inside the container: not a regular file", path));
     return read_fd(fd.get(), path);

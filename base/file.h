@@ -15,7 +15,8 @@ namespace holm {
 
 inline constexpr size_t kMaxSmallFile = 1 << 20;
 
-// The whole file; throws where it is larger than `limit` bytes. Also for /proc and cgroup files, whose size is unknown.
+// The whole file; throws where it is larger than `limit` bytes. Also for /proc and cgroup files, whose size
+// is unknown.
 std::string read_file(const std::string& path, size_t limit = kMaxSmallFile);
 std::string read_fd(int fd, std::string_view name, size_t limit = kMaxSmallFile);
 // Nothing where the file is not there.
@@ -24,9 +25,11 @@ std::optional<std::string> read_file_if_exists(const std::string& path, size_t l
 // Writes to an existing file in one write(2), as kernel control files want it.
 void write_control_file(const std::string& path, std::string_view value);
 
-// Temporary file, fsync, rename, fsync of the directory: after a crash either the old or the new content is there.
+// Temporary file, fsync, rename, fsync of the directory: after a crash either the old or the new content is
+// there.
 void write_file_durably(const std::string& path, std::string_view content, mode_t mode = 0600);
-// The same without the two syncs: whole for readers, for files that need not outlive the machine (below /run).
+// The same without the two syncs: whole for readers, for files that need not outlive the machine (below
+// /run).
 void replace_file(const std::string& path, std::string_view content, mode_t mode = 0600);
 
 // Names in a directory without "." and "..", sorted; none where the directory is not there.
@@ -35,8 +38,8 @@ std::vector<std::string> list_directory(const std::string& path);
 // Syncs a directory, so that names made or removed in it outlive a crash.
 void sync_directory(const std::string& path);
 
-// Opens a regular file of at most 1 MiB below a container's root (`root`: directory fd) and reads it; links stay inside
-// the root, FIFOs and devices are refused. Nothing where it does not exist.
+// Opens a regular file of at most 1 MiB below a container's root (`root`: directory fd) and reads it; links
+// stay inside the root, FIFOs and devices are refused. Nothing where it does not exist.
 std::optional<std::string> read_file_in_root(int root, const std::string& path);
 
 }  // namespace holm

@@ -32,7 +32,8 @@ std::optional<FileLock> FileLock::try_acquire(const std::string& path) {
   }
 }
 
-FileLock FileLock::acquire(const std::string& path, std::chrono::milliseconds timeout, const std::string& busy_message) {
+FileLock FileLock::acquire(const std::string& path, std::chrono::milliseconds timeout,
+                           const std::string& busy_message) {
   const auto end = std::chrono::steady_clock::now() + timeout;
   std::chrono::microseconds pause(200);
   for (;;) {

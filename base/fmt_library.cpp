@@ -1,5 +1,5 @@
-// fmt compiled into the program: Debian has it as a shared library only, which would bring a second C++ runtime along
-// beside the static one.
+// fmt compiled into the program: Debian has it as a shared library only, which would bring a second C++
+// runtime along beside the static one.
 #include <fmt/format-inl.h>
 
 namespace fmt {

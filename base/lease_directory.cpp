@@ -36,7 +36,8 @@ std::optional<uint32_t> LeaseDirectory::acquire(const std::string& owner, uint32
                                                 std::optional<uint32_t> preferred) {
   sys::make_directories(path_, 0700);
   const auto held = holders();
-  if (preferred && *preferred >= first && *preferred <= last && !held.contains(*preferred) && take(*preferred, owner))
+  if (preferred && *preferred >= first && *preferred <= last && !held.contains(*preferred) &&
+      take(*preferred, owner))
     return preferred;
   for (uint64_t number = first; number <= last; ++number) {
     const auto candidate = static_cast<uint32_t>(number);
@@ -60,7 +61,8 @@ std::map<uint32_t, std::string> LeaseDirectory::holders() const {
     const auto number = parse_unsigned(name);
     if (!number || *number > UINT32_MAX) continue;  // a temporary file of a killed process
     std::string owner;
-    ignore_errors([&] { owner = read_file(file_of(static_cast<uint32_t>(*number))); });  // unreadable still is held
+    ignore_errors(
+        [&] { owner = read_file(file_of(static_cast<uint32_t>(*number))); });  // unreadable still is held
     out.emplace(static_cast<uint32_t>(*number), owner);
   }
   return out;

@@ -8,14 +8,15 @@
 
 namespace holm {
 
-// A directory with one small file per number that is held; the file's name is the number, its content the owner.
-// Two processes that ask at once never get the same number, and a file that cannot be read still counts as held.
+// A directory with one small file per number that is held; the file's name is the number, its content the
+// owner. Two processes that ask at once never get the same number, and a file that cannot be read still
+// counts as held.
 class LeaseDirectory {
  public:
   explicit LeaseDirectory(std::string path) : path_(std::move(path)) {}
 
-  // The lowest free number of [first, last] (the preferred one if it is free), now held by `owner` and synced to disk;
-  // nothing where all are held.
+  // The lowest free number of [first, last] (the preferred one if it is free), now held by `owner` and synced
+  // to disk; nothing where all are held.
   std::optional<uint32_t> acquire(const std::string& owner, uint32_t first, uint32_t last,
                                   std::optional<uint32_t> preferred = std::nullopt);
   // Gives a number back; one that is not held, or is another owner's, is left as it is.

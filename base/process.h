@@ -13,12 +13,14 @@ struct ProgramResult {
 };
 
 enum class ProgramOutput {
-  capture,       // both streams are returned
-  show_errors,   // standard error goes to ours, so that a person sees the progress
+  capture,      // both streams are returned
+  show_errors,  // standard error goes to ours, so that a person sees the progress
 };
 
-// Runs a program (found in PATH) and waits for it; standard input is /dev/null. Throws where it cannot be started.
-ProgramResult run_program(const std::vector<std::string>& command, ProgramOutput output = ProgramOutput::capture);
+// Runs a program (found in PATH) and waits for it; standard input is /dev/null. Throws where it cannot be
+// started.
+ProgramResult run_program(const std::vector<std::string>& command,
+                          ProgramOutput output = ProgramOutput::capture);
 // As above; throws with the end of its standard error where it does not exit with 0.
 std::string run_program_or_throw(const std::vector<std::string>& command,
                                  ProgramOutput output = ProgramOutput::capture);

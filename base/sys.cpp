@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#include <cerrno>
 #include <algorithm>
+#include <cerrno>
 #include <climits>
 #include <memory>
 
@@ -25,8 +25,18 @@ namespace {
   throw Error::system(error_number, fmt::format("{} '{}'", verb, object));
 }
 
-// Removes what is inside the directory `fd`, staying on its device.
-void empty_directory(int fd, dev_t device, const std::string& name) {
+// Deeper than this, directories are moved to the top of the tree first: a tree may be deeper than there are
+// descriptors.
+constexpr int kMaxDescent = 32;
+
+struct Removal {
+  int top;       // the tree's own directory
+  dev_t device;  // what lies on another is mounted there
+  unsigned moved = 0;
+};
+
+// Removes what is inside the directory `fd`; what lies too deep is left at the top, for the next round.
+void empty_directory(Removal& removal, int fd, int depth, const std::string& name) {
   DIR* raw = ::fdopendir(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
   if (!raw) fail("read directory", name);
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(raw, ::closedir);
@@ -37,16 +47,24 @@ void empty_directory(int fd, dev_t device, const std::string& name) {
     if (::unlinkat(fd, child.c_str(), 0) == 0 || errno == ENOENT) continue;
     if (errno != EISDIR && errno != EPERM) fail("remove", name + "/" + child);
     const UniqueFd inner = open_at(fd, child, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
-    if (stat_fd(inner.get(), child).st_dev != device)
+    if (stat_fd(inner.get(), child).st_dev != removal.device)
       throw Error(fmt::format("remove '{}/{}': something is mounted there", name, child));
-    empty_directory(inner.get(), device, name + "/" + child);
-    if (::unlinkat(fd, child.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) fail("remove", name + "/" + child);
+    if (depth >= kMaxDescent) {
+      const std::string moved = fmt::format(".deep-{}-{}", ::getpid(), removal.moved++);
+      if (::renameat(fd, child.c_str(), removal.top, moved.c_str()) != 0) fail("move", name + "/" + child);
+      continue;
+    }
+    empty_directory(removal, inner.get(), depth + 1, name + "/" + child);
+    if (::unlinkat(fd, child.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
+      fail("remove", name + "/" + child);
   }
 }
 
 }  // namespace
 
-UniqueFd open(const std::string& path, int flags, mode_t mode) { return open_at(AT_FDCWD, path, flags, mode); }
+UniqueFd open(const std::string& path, int flags, mode_t mode) {
+  return open_at(AT_FDCWD, path, flags, mode);
+}
 
 UniqueFd open_at(int directory, const std::string& name, int flags, mode_t mode) {
   UniqueFd fd(::openat(directory, name.c_str(), flags | O_CLOEXEC, mode));
@@ -136,7 +154,12 @@ bool remove_tree(const std::string& path) {
   if (!S_ISDIR(status->st_mode)) return remove_file(path);
   {
     const UniqueFd fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    empty_directory(fd.get(), stat_fd(fd.get(), path).st_dev, path);
+    Removal removal = {fd.get(), stat_fd(fd.get(), path).st_dev};
+    unsigned moved_before = 0;
+    do {
+      moved_before = removal.moved;
+      empty_directory(removal, fd.get(), 0, path);
+    } while (removal.moved != moved_before);
   }
   remove_directory(path);
   return true;
@@ -182,7 +205,8 @@ void write_all(int fd, std::string_view data, std::string_view name) {
 
 void set_nonblocking(int fd) {
   const int flags = ::fcntl(fd, F_GETFL);
-  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) fail("set non-blocking", std::to_string(fd));
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+    fail("set non-blocking", std::to_string(fd));
 }
 
 void set_close_on_exec(int fd, bool on) {
@@ -223,7 +247,8 @@ bool pidfd_signal(int pidfd, int signal) {
 bool pidfd_wait_ended(int pidfd, std::chrono::milliseconds timeout) {
   const auto end = std::chrono::steady_clock::now() + timeout;
   for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
     pollfd wanted = {pidfd, POLLIN, 0};
     const int ready = ::poll(&wanted, 1, static_cast<int>(std::max<int64_t>(0, left.count())));
     if (ready > 0) return true;

@@ -1,5 +1,5 @@
-// Thin wrappers around system calls: each throws holm::Error naming the call's object, and returns owned handles.
-// Everything that is opened here is close-on-exec.
+// Thin wrappers around system calls: each throws holm::Error naming the call's object, and returns owned
+// handles. Everything that is opened here is close-on-exec.
 #pragma once
 
 #include <fcntl.h>
@@ -48,7 +48,8 @@ void rename_new(const std::string& from, const std::string& to);
 bool remove_file(const std::string& path);
 // False where there was nothing to remove; throws where it is not empty.
 bool remove_directory(const std::string& path);
-// Removes a whole tree without following any link and without leaving its file system's mount; false where there was none.
+// Removes a whole tree without following any link and without leaving its file system's mount; false where
+// there was none.
 bool remove_tree(const std::string& path);
 void chown_fd(int fd, uid_t uid, gid_t gid, std::string_view name);
 void chown_path(const std::string& path, uid_t uid, gid_t gid);  // does not follow a final link

@@ -17,15 +17,16 @@ std::vector<std::string> split(std::string_view text, char separator);
 std::vector<std::string> split_words(std::string_view text);
 std::string join(std::span<const std::string> parts, std::string_view separator);
 
-// The whole text as a decimal number without sign, blanks or leading '+'; nothing where it is not one or overflows.
+// The whole text as a decimal number without sign, blanks or leading '+'; nothing where it is not one or
+// overflows.
 std::optional<uint64_t> parse_unsigned(std::string_view text);
 std::optional<int64_t> parse_signed(std::string_view text);
 
 // The candidate that a person most likely meant by `word`; nothing where none is near.
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string_view> candidates);
 
-// A DNS label: 1..63 of a-z A-Z 0-9 '-', not at the ends. Container and template names are that, so that they are
-// safe as file names, host names and parts of kernel object names.
+// A DNS label: 1..63 of a-z A-Z 0-9 '-', not at the ends. Container and template names are that, so that they
+// are safe as file names, host names and parts of kernel object names.
 bool is_dns_label(std::string_view text);
 
 // Text from a container made safe for a terminal: control characters become \xNN.

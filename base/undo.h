@@ -10,8 +10,8 @@
 
 namespace holm {
 
-// Runs the registered actions in reverse order, unless dismissed. An action runs after the function that registered it was
-// left, so it captures what it needs by value.
+// Runs the registered actions in reverse order, unless dismissed. An action runs after the function that
+// registered it was left, so it captures what it needs by value.
 class UndoStack {
  public:
   UndoStack() = default;

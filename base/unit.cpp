@@ -24,7 +24,8 @@ std::optional<Number> split_number(std::string_view text) {
   const size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
   if (digits == 0 || text.front() == '.' || text[digits - 1] == '.') return std::nullopt;
   double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + digits, value, std::chars_format::fixed);
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + digits, value, std::chars_format::fixed);
   if (error != std::errc() || end != text.data() + digits) return std::nullopt;
   return Number{value, trim(text.substr(digits))};
 }

@@ -19,15 +19,16 @@ struct Globals {
   bool json = false;
 };
 
-// Each verb family adds its verbs; a verb that was chosen leaves what it will do in `action`, which returns the exit
-// status.
+// Each verb family adds its verbs; a verb that was chosen leaves what it will do in `action`, which returns
+// the exit status.
 struct Program {
   Globals globals;
   // What follows "--": the payload's own words, never ours.
   std::optional<std::vector<std::string>> tail;
   std::function<int()> action;
 };
-void add_life_verbs(CLI::App& app, Program& program);      // create start run stop kill reboot pause resume destroy rename wait
+void add_life_verbs(CLI::App& app,
+                    Program& program);  // create start run stop kill reboot pause resume destroy rename wait
 void add_show_verbs(CLI::App& app, Program& program);      // list inspect ps log
 void add_inside_verbs(CLI::App& app, Program& program);    // exec shell console
 void add_template_verbs(CLI::App& app, Program& program);  // template build|import|list|inspect|remove
@@ -41,9 +42,11 @@ std::vector<std::string> payload_command(const CLI::App& verb, const Program& pr
 void require_root();
 
 // A FILE (it has a '/' or ends in ".toml") is loaded; anything else is the NAME of a container: nothing.
-std::optional<runtime::ConfigFile> load_if_file(const runtime::Installation& installation, const std::string& argument);
+std::optional<runtime::ConfigFile> load_if_file(const runtime::Installation& installation,
+                                                const std::string& argument);
 
-// Does `body` for each name; an Error is printed and the others still get their turn. 0, or the first error's status.
+// Does `body` for each name; an Error is printed and the others still get their turn. 0, or the first error's
+// status.
 int for_each_name(const Program& program, const std::vector<std::string>& names,
                   const std::function<void(const std::string&)>& body);
 

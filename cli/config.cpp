@@ -35,7 +35,8 @@ int show(const Program& program, const ConfigOptions& options) {
     print_output(runtime::show_defaults());
     return 0;
   }
-  if (options.name.empty()) throw usage_error("say which container").hint("'holm config show NAME', or --defaults for every key");
+  if (options.name.empty())
+    throw usage_error("say which container").hint("'holm config show NAME', or --defaults for every key");
   const auto installation = runtime::open_installation();
   if (const auto config = load_if_file(installation, options.name)) return print_spec(program, config->spec);
   require_root();
@@ -50,11 +51,13 @@ void add_config_verbs(CLI::App& app, Program& program) {
   group->require_subcommand(1);
   CLI::App* verb = group->add_subcommand("check", "check a config file; nothing is made");
   verb->add_option("file", options->file)->required()->option_text("FILE");
-  verb->callback([&program, options] { program.action = [&program, options] { return check(program, *options); }; });
+  verb->callback(
+      [&program, options] { program.action = [&program, options] { return check(program, *options); }; });
   verb = group->add_subcommand("show", "show the effective configuration, or every key with its default");
   verb->add_option("name", options->name)->option_text("NAME|FILE");
   verb->add_flag("--defaults", options->defaults, "every key with its default and meaning");
-  verb->callback([&program, options] { program.action = [&program, options] { return show(program, *options); }; });
+  verb->callback(
+      [&program, options] { program.action = [&program, options] { return show(program, *options); }; });
 }
 
 }  // namespace holm::cli

@@ -18,13 +18,18 @@ using nlohmann::json;
 
 constexpr const char* kVersion = HOLM_VERSION;
 
-std::string dump(const json& value) { return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n"; }
+std::string dump(const json& value) {
+  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
 
 const char* layout_name(quotas::CgroupLayout::Kind kind) {
   switch (kind) {
-    case quotas::CgroupLayout::Kind::v1: return "v1";
-    case quotas::CgroupLayout::Kind::v2: return "v2";
-    case quotas::CgroupLayout::Kind::hybrid: return "hybrid (v1 controllers beside a v2 hierarchy)";
+    case quotas::CgroupLayout::Kind::v1:
+      return "v1";
+    case quotas::CgroupLayout::Kind::v2:
+      return "v2";
+    case quotas::CgroupLayout::Kind::hybrid:
+      return "hybrid (v1 controllers beside a v2 hierarchy)";
   }
   return "unknown";
 }
@@ -54,7 +59,8 @@ int info(const Program& program) {
     return 0;
   }
   for (const auto& [key, entry] : value.items())
-    print_output(fmt::format("{:<16} {}\n", key, entry.is_string() ? entry.get<std::string>() : entry.dump()));
+    print_output(
+        fmt::format("{:<16} {}\n", key, entry.is_string() ? entry.get<std::string>() : entry.dump()));
   return 0;
 }
 
@@ -65,9 +71,13 @@ int check(const Program& program) {
   bool can_start = true;
   for (const auto& finding : findings) {
     can_start = can_start && finding.verdict != runtime::Verdict::missing;
-    array.push_back({{"what", finding.what}, {"verdict", runtime::verdict_name(finding.verdict)}, {"detail", finding.detail}, {"cure", finding.cure}});
+    array.push_back({{"what", finding.what},
+                     {"verdict", runtime::verdict_name(finding.verdict)},
+                     {"detail", finding.detail},
+                     {"cure", finding.cure}});
     if (program.globals.json) continue;
-    print_output(fmt::format("{:<8} {}{}{}\n", runtime::verdict_name(finding.verdict), finding.what, finding.detail.empty() ? "" : ": ", finding.detail));
+    print_output(fmt::format("{:<8} {}{}{}\n", runtime::verdict_name(finding.verdict), finding.what,
+                             finding.detail.empty() ? "" : ": ", finding.detail));
     if (!finding.cure.empty()) print_output(fmt::format("         cure: {}\n", finding.cure));
   }
   if (program.globals.json) print_output(dump(array));
@@ -90,7 +100,9 @@ int collect(const Program& program) {
 
 void add_host_verbs(CLI::App& app, Program& program) {
   const auto add = [&](const char* name, const char* what, int (*action)(const Program&)) {
-    app.add_subcommand(name, what)->callback([&program, action] { program.action = [&program, action] { return action(program); }; });
+    app.add_subcommand(name, what)->callback([&program, action] {
+      program.action = [&program, action] { return action(program); };
+    });
   };
   add("info", "show the host, as Holm sees it", info);
   add("check", "what this host can and cannot do, with the cure for each", check);

@@ -23,7 +23,8 @@ struct InsideOptions {
   bool terminal = false;
 };
 
-// Starts this very command anew from the protected program, as nothing of ours may enter a container unprotected.
+// Starts this very command anew from the protected program, as nothing of ours may enter a container
+// unprotected.
 void ensure_protected() {
   if (isolation::is_program_protected()) return;
   const std::string words = read_file("/proc/self/cmdline");
@@ -60,7 +61,9 @@ int console(const std::string& name) {
   const auto installation = runtime::open_installation();
   runtime::require_container(installation.paths, name);
   const auto seen = runtime::observe(installation.paths, quotas::detect_cgroup_layout(), name);
-  if (!seen.has_init()) throw Error(fmt::format("container '{}' is not running", name)).hint(fmt::format("'holm log {}' shows what it said", name));
+  if (!seen.has_init())
+    throw Error(fmt::format("container '{}' is not running", name))
+        .hint(fmt::format("'holm log {}' shows what it said", name));
   UniqueFd socket;
   try {
     socket = runtime::connect_console(installation.paths.runtime(name));
@@ -77,7 +80,9 @@ void add_common(CLI::App* verb, const std::shared_ptr<InsideOptions>& options) {
   verb->add_option("name", options->exec.name)->required()->option_text("NAME");
   verb->add_option("-u,--user", options->exec.user, "user, user:group, uid or uid:gid inside (root)");
   verb->add_option("-w,--workdir", options->exec.workdir, "working directory inside (/)");
-  verb->add_option("-e,--env", options->environment, "NAME=VALUE to add to the environment")->expected(1)->take_all();
+  verb->add_option("-e,--env", options->environment, "NAME=VALUE to add to the environment")
+      ->expected(1)
+      ->take_all();
 }
 
 }  // namespace
@@ -92,7 +97,8 @@ void add_inside_verbs(CLI::App& app, Program& program) {
     options->exec.arguments = payload_command(*exec_verb, program);
     program.action = [options] {
       if (options->exec.arguments.empty())
-        throw usage_error("say what to run").hint(fmt::format("'holm shell {}' gives a shell", options->exec.name));
+        throw usage_error("say what to run")
+            .hint(fmt::format("'holm shell {}' gives a shell", options->exec.name));
       return exec(*options);
     };
   });
@@ -106,7 +112,8 @@ void add_inside_verbs(CLI::App& app, Program& program) {
 
   CLI::App* console_verb = app.add_subcommand("console", "attach to a container's console; Ctrl-] leaves it");
   console_verb->add_option("name", options->exec.name)->required()->option_text("NAME");
-  console_verb->callback([&program, options] { program.action = [options] { return console(options->exec.name); }; });
+  console_verb->callback(
+      [&program, options] { program.action = [options] { return console(options->exec.name); }; });
 }
 
 }  // namespace holm::cli

@@ -38,24 +38,28 @@ runtime::Installation open_as_root() {
 }
 
 void print_warnings(const runtime::State& state) {
-  for (const std::string& warning : state.warnings) print_warning(fmt::format("container '{}': {}", state.name, warning));
+  for (const std::string& warning : state.warnings)
+    print_warning(fmt::format("container '{}': {}", state.name, warning));
 }
 
 milliseconds parse_timeout(const std::string& text, milliseconds otherwise) {
   if (text.empty()) return otherwise;
   const auto timeout = parse_duration(text);
-  if (!timeout) throw usage_error(fmt::format("'{}' is no time", printable(text))).hint("for example 10, 500ms, 2m");
+  if (!timeout)
+    throw usage_error(fmt::format("'{}' is no time", printable(text))).hint("for example 10, 500ms, 2m");
   return *timeout;
 }
 
 int parse_signal(const std::string& text) {
   const std::string name = text.starts_with("SIG") ? text.substr(3) : text;
-  if (const auto number = parse_unsigned(name); number && *number >= 1 && *number < NSIG) return static_cast<int>(*number);
+  if (const auto number = parse_unsigned(name); number && *number >= 1 && *number < NSIG)
+    return static_cast<int>(*number);
   for (int signal = 1; signal < NSIG; ++signal) {
     const char* known = ::sigabbrev_np(signal);
     if (known && name == known) return signal;
   }
-  throw usage_error(fmt::format("there is no signal '{}'", printable(text))).hint("for example TERM, KILL, HUP, 9");
+  throw usage_error(fmt::format("there is no signal '{}'", printable(text)))
+      .hint("for example TERM, KILL, HUP, 9");
 }
 
 // Creates from a file what is not there; the container's name either way.
@@ -70,7 +74,9 @@ int create(const Program& program, const LifeOptions& options) {
   const auto installation = open_as_root();
   return for_each_name(program, options.names, [&](const std::string& argument) {
     const auto config = load_if_file(installation, argument);
-    if (!config) throw usage_error(fmt::format("'{}' is no config file", printable(argument))).hint("a config file's name ends in .toml");
+    if (!config)
+      throw usage_error(fmt::format("'{}' is no config file", printable(argument)))
+          .hint("a config file's name ends in .toml");
     const FileLock lock = runtime::lock_container(installation.paths, config->spec.name);
     with_frame(fmt::format("cannot create container '{}'", config->spec.name),
                [&] { runtime::create_container(installation, *config); });
@@ -138,7 +144,9 @@ int run(const LifeOptions& options, const std::vector<std::string>& command) {
                     : run_with_pipes(installation, std::move(start_options));
   } catch (Error& error) {
     if (options.remove) {  // it was only made for this run
-      ignore_errors([&] { runtime::destroy(installation, load_if_file(installation, options.name)->spec.name, false); });
+      ignore_errors([&] {
+        runtime::destroy(installation, load_if_file(installation, options.name)->spec.name, false);
+      });
     }
     if (error.exit_status() == kExitFailed) error.exit_status(kExitHolmFailed);
     throw;
@@ -169,10 +177,13 @@ int wait(const LifeOptions& options) {
   if (!options.timeout.empty()) timeout = parse_timeout(options.timeout, milliseconds(0));
   const auto status = runtime::wait(installation, options.name, timeout);
   if (status) return *status;
-  throw Error(fmt::format("container '{}' has not stopped within {}", options.name, options.timeout)).exit_status(kExitHolmFailed);
+  throw Error(fmt::format("container '{}' has not stopped within {}", options.name, options.timeout))
+      .exit_status(kExitHolmFailed);
 }
 
-CLI::App* add_verb(CLI::App& app, const char* name, const char* what) { return app.add_subcommand(name, what); }
+CLI::App* add_verb(CLI::App& app, const char* name, const char* what) {
+  return app.add_subcommand(name, what);
+}
 
 void take_names(CLI::App* verb, LifeOptions& options, const char* label) {
   verb->add_option("names", options.names)->required()->option_text(label);

@@ -19,18 +19,21 @@ namespace {
 // The verb that a misspelt one was probably meant to be.
 std::string suggest_verb(const CLI::App& app, const std::string& word) {
   std::vector<std::string> names;
-  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(verb->get_name());
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(verb->get_name());
   const std::vector<std::string_view> candidates(names.begin(), names.end());
   const auto meant = nearest(word, candidates);
   return meant ? fmt::format("did you mean 'holm {}'?", *meant) : "'holm --help' lists the verbs";
 }
 
 int report_parse_error(const CLI::App& app, const CLI::ParseError& failure, int argc, char** argv) {
-  if (failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(failure);  // --help
+  if (failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
+    return app.exit(failure);  // --help
   std::string message = failure.what();
   const bool no_verb = app.get_subcommands().empty();
   std::string hint = "'holm --help' lists the verbs and options";
-  if (!no_verb) hint = fmt::format("'holm {} --help' tells what it takes", app.get_subcommands().front()->get_name());
+  if (!no_verb)
+    hint = fmt::format("'holm {} --help' tells what it takes", app.get_subcommands().front()->get_name());
   if (no_verb && argc > 1 && argv[1][0] != '-') {
     message = fmt::format("there is no verb '{}'", printable(argv[1]));
     hint = suggest_verb(app, argv[1]);
@@ -47,8 +50,10 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.add_flag("--json", program.globals.json, "print JSON, errors too");
   std::string state_directory, run_directory;
-  app.add_option("--state-dir", state_directory, "where containers and templates are kept (HOLM_STATE_DIR, /var/lib/holm)");
-  app.add_option("--run-dir", run_directory, "where the state of running containers is kept (HOLM_RUN_DIR, /run/holm)");
+  app.add_option("--state-dir", state_directory,
+                 "where containers and templates are kept (HOLM_STATE_DIR, /var/lib/holm)");
+  app.add_option("--run-dir", run_directory,
+                 "where the state of running containers is kept (HOLM_RUN_DIR, /run/holm)");
   add_life_verbs(app, program);
   add_inside_verbs(app, program);
   add_show_verbs(app, program);
@@ -69,7 +74,8 @@ int run(int argc, char** argv) {
   }
   const std::string verb = app.get_subcommands().front()->get_name();
   if (program.tail && verb != "run" && verb != "exec") {
-    print_error(usage_error(fmt::format("'holm {}' runs nothing: '--' has no meaning there", verb)), program.globals);
+    print_error(usage_error(fmt::format("'holm {}' runs nothing: '--' has no meaning there", verb)),
+                program.globals);
     return kExitUsage;
   }
   // Through the environment, so that monitors see the same trees.
@@ -99,10 +105,12 @@ std::vector<std::string> payload_command(const CLI::App& verb, const Program& pr
 
 void require_root() {
   if (::geteuid() == 0) return;
-  throw Error("this needs root: containers are made of namespaces, cgroups and mounts of the host").hint("use sudo");
+  throw Error("this needs root: containers are made of namespaces, cgroups and mounts of the host")
+      .hint("use sudo");
 }
 
-std::optional<runtime::ConfigFile> load_if_file(const runtime::Installation& installation, const std::string& argument) {
+std::optional<runtime::ConfigFile> load_if_file(const runtime::Installation& installation,
+                                                const std::string& argument) {
   const bool is_file = argument.find('/') != std::string::npos || argument.ends_with(".toml");
   if (!is_file) return std::nullopt;
   return runtime::load_config(argument, installation.facts);
@@ -127,8 +135,9 @@ void print_error(const Error& error, const Globals& globals) {
     fmt::print(stderr, "holm: {}\n", error.report());
     return;
   }
-  const nlohmann::json object = {{"error", error.message()},      {"at", error.places()},  {"step", error.step()},
-                                 {"hints", error.hints()},        {"also", error.also()},  {"exit_status", error.exit_status()}};
+  const nlohmann::json object = {{"error", error.message()}, {"at", error.places()},
+                                 {"step", error.step()},     {"hints", error.hints()},
+                                 {"also", error.also()},     {"exit_status", error.exit_status()}};
   fmt::print(stderr, "{}\n", object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 

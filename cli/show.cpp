@@ -35,7 +35,8 @@ struct Row {
   bool alive = false;
 };
 
-Row make_row(const runtime::Installation& installation, const quotas::CgroupLayout& layout, const std::string& name) {
+Row make_row(const runtime::Installation& installation, const quotas::CgroupLayout& layout,
+             const std::string& name) {
   const runtime::Observation seen = runtime::observe(installation.paths, layout, name);
   Row row;
   row.name = name;
@@ -55,7 +56,8 @@ Row make_row(const runtime::Installation& installation, const quotas::CgroupLayo
 
 std::string uptime(const Row& row) {
   if (!row.alive) return "";
-  return format_duration(std::chrono::seconds(std::max<int64_t>(0, std::time(nullptr) - row.recorded->started_at)));
+  return format_duration(
+      std::chrono::seconds(std::max<int64_t>(0, std::time(nullptr) - row.recorded->started_at)));
 }
 
 std::string reason(const Row& row) {
@@ -72,18 +74,26 @@ struct Column {
 
 constexpr std::array<Column, 11> kColumns = {{
     {"name", "the container's name", [](const Row& row) { return row.name; }},
-    {"state", "stopped, starting, running, paused, restarting, orphaned or damaged", [](const Row& row) { return row.state; }},
-    {"number", "the number that its kernel objects are named by", [](const Row& row) { return row.number ? std::to_string(row.number) : ""; }},
-    {"pid", "init's pid on the host", [](const Row& row) { return row.alive ? std::to_string(row.pid) : ""; }},
-    {"address", "addresses", [](const Row& row) { return row.alive ? join(row.recorded->addresses, " ") : ""; }},
-    {"memory", "memory held", [](const Row& row) { return row.alive && row.usage.memory ? format_bytes(*row.usage.memory) : ""; }},
+    {"state", "stopped, starting, running, paused, restarting, orphaned or damaged",
+     [](const Row& row) { return row.state; }},
+    {"number", "the number that its kernel objects are named by",
+     [](const Row& row) { return row.number ? std::to_string(row.number) : ""; }},
+    {"pid", "init's pid on the host",
+     [](const Row& row) { return row.alive ? std::to_string(row.pid) : ""; }},
+    {"address", "addresses",
+     [](const Row& row) { return row.alive ? join(row.recorded->addresses, " ") : ""; }},
+    {"memory", "memory held",
+     [](const Row& row) { return row.alive && row.usage.memory ? format_bytes(*row.usage.memory) : ""; }},
     {"cpu", "CPU time used in this run",
      [](const Row& row) {
-       return row.alive ? fmt::format("{:.1f}s", std::chrono::duration<double>(row.usage.cpu_time).count()) : "";
+       return row.alive ? fmt::format("{:.1f}s", std::chrono::duration<double>(row.usage.cpu_time).count())
+                        : "";
      }},
-    {"pids", "processes and threads", [](const Row& row) { return row.alive && row.usage.pids ? std::to_string(*row.usage.pids) : ""; }},
+    {"pids", "processes and threads",
+     [](const Row& row) { return row.alive && row.usage.pids ? std::to_string(*row.usage.pids) : ""; }},
     {"uptime", "time since init started", uptime},
-    {"restarts", "restarts since a person started it", [](const Row& row) { return row.recorded ? std::to_string(row.recorded->restarts) : ""; }},
+    {"restarts", "restarts since a person started it",
+     [](const Row& row) { return row.recorded ? std::to_string(row.recorded->restarts) : ""; }},
     {"reason", "why it is not running", reason},
 }};
 constexpr const char* kDefaultColumns = "name,state,pid,address,memory,cpu,uptime,reason";
@@ -96,17 +106,23 @@ const Column& find_column(const std::string& name) {
   }
   Error error = usage_error(fmt::format("there is no column '{}'", printable(name)));
   const auto meant = nearest(name, known);
-  throw error.hint(meant ? fmt::format("did you mean '{}'?", *meant) : fmt::format("there are: {}", fmt::join(known, ", ")));
+  throw error.hint(meant ? fmt::format("did you mean '{}'?", *meant)
+                         : fmt::format("there are: {}", fmt::join(known, ", ")));
 }
 
 json row_json(const Row& row) {
-  json value = {{"name", row.name}, {"state", row.state}, {"number", row.number}, {"pid", nullptr}, {"reason", reason(row)}};
+  json value = {{"name", row.name},
+                {"state", row.state},
+                {"number", row.number},
+                {"pid", nullptr},
+                {"reason", reason(row)}};
   if (!row.problem.empty()) value["problem"] = row.problem;
   if (row.recorded) {
     value["restarts"] = row.recorded->restarts;
     if (const auto& exit = row.recorded->last_exit)
-      value["last_exit"] = {{"status", exit->status}, {"signal", exit->signal}, {"out_of_memory", exit->out_of_memory},
-                            {"requested", exit->requested}, {"reason", exit->reason}, {"at", exit->at}};
+      value["last_exit"] = {
+          {"status", exit->status},       {"signal", exit->signal}, {"out_of_memory", exit->out_of_memory},
+          {"requested", exit->requested}, {"reason", exit->reason}, {"at", exit->at}};
   }
   if (!row.alive) return value;
   value["pid"] = row.pid;
@@ -121,7 +137,9 @@ json row_json(const Row& row) {
   return value;
 }
 
-std::string dump(const json& value) { return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n"; }
+std::string dump(const json& value) {
+  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
 
 struct ShowOptions {
   std::string name;
@@ -169,10 +187,18 @@ int list(const Program& program, const ShowOptions& options) {
 }
 
 json limits_json(const quotas::Limits& limits) {
-  const auto bytes = [](const std::optional<Bytes>& value) { return value ? json(value->count) : json(nullptr); };
-  return {{"cpu", {{"weight", limits.cpu.weight}, {"cap_percent", limits.cpu.cap_percent}, {"cpus", quotas::format_cpu_set(limits.cpu.pin)}}},
-          {"memory", {{"limit", bytes(limits.memory.limit)}, {"barrier", bytes(limits.memory.barrier)},
-                      {"guarantee", bytes(limits.memory.guarantee)}, {"swap", bytes(limits.memory.swap)}}},
+  const auto bytes = [](const std::optional<Bytes>& value) {
+    return value ? json(value->count) : json(nullptr);
+  };
+  return {{"cpu",
+           {{"weight", limits.cpu.weight},
+            {"cap_percent", limits.cpu.cap_percent},
+            {"cpus", quotas::format_cpu_set(limits.cpu.pin)}}},
+          {"memory",
+           {{"limit", bytes(limits.memory.limit)},
+            {"barrier", bytes(limits.memory.barrier)},
+            {"guarantee", bytes(limits.memory.guarantee)},
+            {"swap", bytes(limits.memory.swap)}}},
           {"pids", {{"limit", limits.pids ? json(*limits.pids) : json(nullptr)}}}};
 }
 
@@ -180,7 +206,8 @@ std::string inspect_text(const json& value, const std::string& spec) {
   std::string out;
   for (const auto& [key, entry] : value.items()) {
     if (key == "spec") continue;
-    out += fmt::format("{:<18} {}\n", key, entry.is_string() ? printable(entry.get<std::string>()) : entry.dump());
+    out += fmt::format("{:<18} {}\n", key,
+                       entry.is_string() ? printable(entry.get<std::string>()) : entry.dump());
   }
   return out + "\n# Configuration\n" + spec;
 }
@@ -199,7 +226,8 @@ int inspect(const Program& program, const ShowOptions& options) {
     value["ids"] = {{"first", container.identity.ids.first}, {"count", container.identity.ids.count}};
     value["directory"] = installation.paths.container(name);
     if (row.alive) {
-      const auto cgroup = quotas::make_cgroup(layout, installation.paths.cgroup_parent(), container.identity.number);
+      const auto cgroup =
+          quotas::make_cgroup(layout, installation.paths.cgroup_parent(), container.identity.number);
       value["limits_in_kernel"] = limits_json(cgroup->read_limits());
       value["cgroups"] = cgroup->directories();
     }
@@ -220,12 +248,21 @@ int processes(const Program& program, const ShowOptions& options) {
   json array = json::array();
   std::vector<std::vector<std::string>> rows;
   for (const auto& process : runtime::container_processes(installation, container)) {
-    array.push_back({{"pid", process.pid}, {"container_pid", process.container_pid}, {"uid", process.uid}, {"state", std::string(1, process.state)},
-                     {"memory_bytes", process.resident.count}, {"cpu_seconds", process.cpu_seconds}, {"command", process.command}});
-    rows.push_back({std::to_string(process.pid), std::to_string(process.container_pid), std::to_string(process.uid), std::string(1, process.state),
-                    format_bytes(process.resident), fmt::format("{:.1f}s", process.cpu_seconds), process.command});
+    array.push_back({{"pid", process.pid},
+                     {"container_pid", process.container_pid},
+                     {"uid", process.uid},
+                     {"state", std::string(1, process.state)},
+                     {"memory_bytes", process.resident.count},
+                     {"cpu_seconds", process.cpu_seconds},
+                     {"command", process.command}});
+    rows.push_back({std::to_string(process.pid), std::to_string(process.container_pid),
+                    std::to_string(process.uid), std::string(1, process.state),
+                    format_bytes(process.resident), fmt::format("{:.1f}s", process.cpu_seconds),
+                    process.command});
   }
-  print_output(program.globals.json ? dump(array) : format_table({"PID", "INSIDE", "UID", "STATE", "MEMORY", "CPU", "COMMAND"}, rows));
+  print_output(program.globals.json
+                   ? dump(array)
+                   : format_table({"PID", "INSIDE", "UID", "STATE", "MEMORY", "CPU", "COMMAND"}, rows));
   return 0;
 }
 
@@ -238,7 +275,8 @@ std::string last_lines(const std::string& text, unsigned lines) {
 }
 
 // Copies what is appended to a log until the container has stopped; starts over where the log was rotated.
-void follow(const runtime::Installation& installation, const std::string& name, const std::string& path, size_t from) {
+void follow(const runtime::Installation& installation, const std::string& name, const std::string& path,
+            size_t from) {
   const auto layout = quotas::detect_cgroup_layout();
   for (bool last_look = false;;) {
     const auto text = read_file_if_exists(path, 2 << 20);
@@ -255,7 +293,8 @@ int log(const ShowOptions& options) {
   require_root();
   const auto installation = runtime::open_installation();
   runtime::require_container(installation.paths, options.name);
-  const std::string path = installation.paths.runtime(options.name) + (options.monitor ? "/monitor.log" : "/init.log");
+  const std::string path =
+      installation.paths.runtime(options.name) + (options.monitor ? "/monitor.log" : "/init.log");
   const std::string older = read_file_if_exists(path + ".1", 2 << 20).value_or("");
   const auto current = read_file_if_exists(path, 2 << 20);
   const std::string text = older + current.value_or("");
@@ -276,15 +315,18 @@ void add_show_verbs(CLI::App& app, Program& program) {
   std::string columns = "Columns:\n";
   for (const Column& column : kColumns) columns += fmt::format("  {:<10} {}\n", column.name, column.meaning);
   verb->footer(columns);
-  verb->callback([&program, options] { program.action = [&program, options] { return list(program, *options); }; });
+  verb->callback(
+      [&program, options] { program.action = [&program, options] { return list(program, *options); }; });
 
   verb = app.add_subcommand("inspect", "show all that is known of containers");
   verb->add_option("names", options->names)->required()->option_text("NAME...");
-  verb->callback([&program, options] { program.action = [&program, options] { return inspect(program, *options); }; });
+  verb->callback(
+      [&program, options] { program.action = [&program, options] { return inspect(program, *options); }; });
 
   verb = app.add_subcommand("ps", "list the processes of a container");
   verb->add_option("name", options->name)->required()->option_text("NAME");
-  verb->callback([&program, options] { program.action = [&program, options] { return processes(program, *options); }; });
+  verb->callback(
+      [&program, options] { program.action = [&program, options] { return processes(program, *options); }; });
 
   verb = app.add_subcommand("log", "show what a container wrote to its console");
   verb->add_option("name", options->name)->required()->option_text("NAME");

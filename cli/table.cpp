@@ -9,7 +9,8 @@ namespace {
 
 // Terminal columns of UTF-8 text, for scripts that take one column a character.
 size_t width(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
 std::string format_row(const std::vector<std::string>& cells, const std::vector<size_t>& widths) {
@@ -24,7 +25,8 @@ std::string format_row(const std::vector<std::string>& cells, const std::vector<
 
 }  // namespace
 
-std::string format_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
+std::string format_table(const std::vector<std::string>& header,
+                         const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::vector<std::string>> all = {header};
   for (const auto& row : rows) {
     auto& cells = all.emplace_back();

@@ -36,14 +36,17 @@ storage::TemplateStore open_store() {
 }
 
 json info_json(const storage::TemplateInfo& info) {
-  return {{"name", info.name},   {"kind", info.kind},         {"source", info.source},  {"suite", info.suite},
-          {"root", info.root},   {"packages", info.packages}, {"created", info.created}};
+  return {{"name", info.name}, {"kind", info.kind},         {"source", info.source},  {"suite", info.suite},
+          {"root", info.root}, {"packages", info.packages}, {"created", info.created}};
 }
 
-std::string dump(const json& value) { return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n"; }
+std::string dump(const json& value) {
+  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
 
 void print_made(const Program& program, const storage::TemplateInfo& info) {
-  print_output(program.globals.json ? dump(info_json(info)) : fmt::format("template '{}' is ready\n", info.name));
+  print_output(program.globals.json ? dump(info_json(info))
+                                    : fmt::format("template '{}' is ready\n", info.name));
 }
 
 int build(const Program& program, TemplateOptions& options) {
@@ -54,7 +57,8 @@ int build(const Program& program, TemplateOptions& options) {
     return 0;
   }
   if (options.kind != "debian")
-    throw usage_error(fmt::format("there is no way to build '{}'", printable(options.kind))).hint("there are: busybox, debian");
+    throw usage_error(fmt::format("there is no way to build '{}'", printable(options.kind)))
+        .hint("there are: busybox, debian");
   options.debian.packages = split(options.include, ',');
   print_made(program, storage::build_debian(store, name, options.debian, show_progress));
   return 0;
@@ -75,10 +79,11 @@ int list(const Program& program) {
     json value = info_json(entry.info);
     if (!entry.damage.empty()) value["damage"] = entry.damage;
     array.push_back(std::move(value));
-    rows.push_back({entry.info.name, entry.damage.empty() ? entry.info.kind : "damaged", entry.info.suite, entry.info.created,
-                    entry.damage.empty() ? entry.info.source : entry.damage});
+    rows.push_back({entry.info.name, entry.damage.empty() ? entry.info.kind : "damaged", entry.info.suite,
+                    entry.info.created, entry.damage.empty() ? entry.info.source : entry.damage});
   }
-  print_output(program.globals.json ? dump(array) : format_table({"NAME", "KIND", "SUITE", "CREATED", "SOURCE"}, rows));
+  print_output(program.globals.json ? dump(array)
+                                    : format_table({"NAME", "KIND", "SUITE", "CREATED", "SOURCE"}, rows));
   return 0;
 }
 
@@ -96,7 +101,8 @@ int inspect(const Program& program, const TemplateOptions& options) {
   }
   std::string out;
   for (const auto& [key, entry] : value.items())
-    out += fmt::format("{:<12} {}\n", key, entry.is_string() ? printable(entry.get<std::string>()) : entry.dump());
+    out += fmt::format("{:<12} {}\n", key,
+                       entry.is_string() ? printable(entry.get<std::string>()) : entry.dump());
   print_output(out);
   return 0;
 }
@@ -126,7 +132,8 @@ void add_template_verbs(CLI::App& app, Program& program) {
   verb->add_option("--include", options->include, "debian: further packages, separated by commas");
   act(verb, [&program, options] { return build(program, *options); });
 
-  verb = group->add_subcommand("import", "make a template of a directory or a tar archive (- for standard input)");
+  verb = group->add_subcommand("import",
+                               "make a template of a directory or a tar archive (- for standard input)");
   verb->add_option("name", options->name)->required()->option_text("NAME");
   verb->add_option("source", options->source)->required()->option_text("DIR|TAR|-");
   act(verb, [&program, options] { return import(program, *options); });

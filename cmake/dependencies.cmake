@@ -4,6 +4,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(tomlplusplus REQUIRED)  # its headers; the target would link the shared library
 find_package(CLI11 REQUIRED)
 find_package(doctest REQUIRED)
+pkg_check_modules(CAP REQUIRED IMPORTED_TARGET libcap)  # the kernel's words in the tests
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 pkg_check_modules(NL_ROUTE REQUIRED IMPORTED_TARGET libnl-route-3.0)
 # The static libraries where there are some: loading the shared ones costs 0.75 ms at each start.

@@ -30,7 +30,8 @@ void set_attributes(int mount, const struct mount_attr& attributes, Depth depth,
   if (::mount_setattr(mount, "", flags, &copy, sizeof copy) != 0) throw Error::system(action);
 }
 
-// The message that the kernel left on a file system context ("e overlay: upperdir is in-use ..."), empty if none.
+// The message that the kernel left on a file system context ("e overlay: upperdir is in-use ..."), empty if
+// none.
 std::string kernel_message(int context) {
   char text[512];
   const ssize_t size = ::read(context, text, sizeof text);
@@ -48,13 +49,16 @@ std::string kernel_message(int context) {
 
 }  // namespace
 
-UniqueFd make_file_system(const std::string& type, const MountOptions& options, unsigned flags, std::string_view name) {
+UniqueFd make_file_system(const std::string& type, const MountOptions& options, unsigned flags,
+                          std::string_view name) {
   const UniqueFd context(::fsopen(type.c_str(), FSOPEN_CLOEXEC));
   if (!context) fail_mount(-1, fmt::format("mount '{}' as {}", name, type));
   for (const auto& [key, value] : options) {
-    const int done = value.empty() ? ::fsconfig(context.get(), FSCONFIG_SET_FLAG, key.c_str(), nullptr, 0)
-                                   : ::fsconfig(context.get(), FSCONFIG_SET_STRING, key.c_str(), value.c_str(), 0);
-    if (done != 0) fail_mount(context.get(), fmt::format("mount '{}' as {} with '{}={}'", name, type, key, value));
+    const int done = value.empty()
+                         ? ::fsconfig(context.get(), FSCONFIG_SET_FLAG, key.c_str(), nullptr, 0)
+                         : ::fsconfig(context.get(), FSCONFIG_SET_STRING, key.c_str(), value.c_str(), 0);
+    if (done != 0)
+      fail_mount(context.get(), fmt::format("mount '{}' as {} with '{}={}'", name, type, key, value));
   }
   if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
     fail_mount(context.get(), fmt::format("mount '{}' as {}", name, type));
@@ -97,7 +101,8 @@ void make_mounts_private() {
 
 void pivot_root_into(int root) {
   if (::fchdir(root) != 0) throw Error::system("enter the new root");
-  // pivot_root(".", ".") stacks the old root on the new one, so no directory for it is needed (pivot_root(2)).
+  // pivot_root(".", ".") stacks the old root on the new one, so no directory for it is needed
+  // (pivot_root(2)).
   if (::syscall(SYS_pivot_root, ".", ".") != 0) throw Error::system("pivot_root to the new root");
   if (::umount2(".", MNT_DETACH) != 0) throw Error::system("detach the old root");
   if (::chdir("/") != 0) throw Error::system("enter '/'");

@@ -1,5 +1,6 @@
-// The kernel's file-descriptor based mount interface (fsopen, open_tree, move_mount, mount_setattr): mounts are made
-// detached, completed, and attached to a directory that is already open, so that no path is looked up twice.
+// The kernel's file-descriptor based mount interface (fsopen, open_tree, move_mount, mount_setattr): mounts
+// are made detached, completed, and attached to a directory that is already open, so that no path is looked
+// up twice.
 #pragma once
 
 #include <string>
@@ -24,8 +25,10 @@ enum class Depth { one_mount, whole_tree };
 // One option: {"mode","0755"}; an empty value is a flag option ("rw").
 using MountOptions = std::vector<std::pair<std::string, std::string>>;
 
-// A new detached mount of a file system; `name` is what the message calls it. The kernel's own words go into the error.
-UniqueFd make_file_system(const std::string& type, const MountOptions& options, unsigned flags, std::string_view name);
+// A new detached mount of a file system; `name` is what the message calls it. The kernel's own words go into
+// the error.
+UniqueFd make_file_system(const std::string& type, const MountOptions& options, unsigned flags,
+                          std::string_view name);
 // A detached copy of what is at `path`, relative to `directory` (AT_FDCWD: the host's path).
 UniqueFd copy_mount(int directory, const std::string& path, Depth depth);
 // Changes flags of a detached or attached mount, given by any descriptor of its root.

@@ -25,7 +25,8 @@ struct DeviceNode {
   unsigned minor;
 };
 
-// The nodes that programs expect everywhere; all others are left out, as each one is a way to the host's devices.
+// The nodes that programs expect everywhere; all others are left out, as each one is a way to the host's
+// devices.
 constexpr std::array<DeviceNode, 6> kDeviceNodes = {
     {{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}}};
 
@@ -44,8 +45,10 @@ std::optional<UniqueFd> open_below(int root, const std::string& path, int flags)
     return sys::open_confined(root, path, flags, sys::Confine::in_root_nolink);
   } catch (Error& error) {
     if (error.error_number() == ENOENT) return std::nullopt;
-    if (error.error_number() == ELOOP) error.hint(fmt::format("'{}' of the root file system leads through a symbolic link", path));
-    if (error.error_number() == ENOTDIR) error.hint(fmt::format("'{}' of the root file system is not a directory", path));
+    if (error.error_number() == ELOOP)
+      error.hint(fmt::format("'{}' of the root file system leads through a symbolic link", path));
+    if (error.error_number() == ENOTDIR)
+      error.hint(fmt::format("'{}' of the root file system is not a directory", path));
     throw;
   }
 }
@@ -53,7 +56,8 @@ std::optional<UniqueFd> open_below(int root, const std::string& path, int flags)
 void require_file_system(int fd, long magic, std::string_view name) {
   struct statfs status = {};
   if (::fstatfs(fd, &status) != 0) throw Error::system(fmt::format("stat file system of '{}'", name));
-  if (status.f_type != magic) throw Error(fmt::format("'{}' is not the file system that was mounted there", name));
+  if (status.f_type != magic)
+    throw Error(fmt::format("'{}' is not the file system that was mounted there", name));
 }
 
 // Binds a device of the host over an empty file in the container's /dev, after a look at what it really is.
@@ -62,7 +66,8 @@ void bind_device_node(int dev, const DeviceNode& node) {
   const UniqueFd mount = copy_mount(AT_FDCWD, host_path, Depth::one_mount);
   const struct stat status = sys::stat_fd(mount.get(), host_path);
   if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(node.major, node.minor))
-    throw Error(fmt::format("'{}' of the host is not the character device {}:{}", host_path, node.major, node.minor));
+    throw Error(
+        fmt::format("'{}' of the host is not the character device {}:{}", host_path, node.major, node.minor));
   const UniqueFd target = sys::open_at(dev, node.name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
   attach_mount(mount.get(), target.get(), host_path);
 }
@@ -84,8 +89,10 @@ void mask(int root, const std::string& path) {
   if (!target) return;  // this kernel has no such file
   constexpr unsigned kFlags = kReadOnly | kNoSuid | kNoDev | kNoExec;
   const bool directory = S_ISDIR(sys::stat_fd(target->get(), path).st_mode);
-  const UniqueFd cover = directory ? make_file_system("tmpfs", {{"size", "4k"}, {"nr_inodes", "2"}, {"mode", "0555"}}, kFlags, path)
-                                   : copy_mount(AT_FDCWD, "/dev/null", Depth::one_mount);
+  const UniqueFd cover =
+      directory
+          ? make_file_system("tmpfs", {{"size", "4k"}, {"nr_inodes", "2"}, {"mode", "0555"}}, kFlags, path)
+          : copy_mount(AT_FDCWD, "/dev/null", Depth::one_mount);
   attach_mount(cover.get(), target->get(), path);
 }
 
@@ -93,7 +100,8 @@ void make_read_only(int root, const std::string& path) {
   const auto target = open_below(root, path, O_PATH);
   if (!target) return;
   struct statvfs status = {};
-  if (::fstatvfs(target->get(), &status) == 0 && (status.f_flag & ST_RDONLY) != 0) return;  // it was mounted so
+  if (::fstatvfs(target->get(), &status) == 0 && (status.f_flag & ST_RDONLY) != 0)
+    return;  // it was mounted so
   const UniqueFd copy = copy_mount(target->get(), "", Depth::whole_tree);
   add_mount_flags(copy.get(), kReadOnly | kNoSuid | kNoDev | kNoExec, Depth::one_mount, path);
   attach_mount(copy.get(), target->get(), path);
@@ -120,7 +128,8 @@ UniqueFd open_mount_point_file(int root, const std::string& path) {
     return std::move(*fd);
   }
   const size_t slash = path.rfind('/');
-  const UniqueFd parent = open_mount_point(root, slash == std::string::npos || slash == 0 ? "." : path.substr(0, slash));
+  const UniqueFd parent =
+      open_mount_point(root, slash == std::string::npos || slash == 0 ? "." : path.substr(0, slash));
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
   const UniqueFd directory = sys::open_at(parent.get(), ".", O_RDONLY | O_DIRECTORY);
   return sys::open_at(directory.get(), name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
@@ -129,10 +138,13 @@ UniqueFd open_mount_point_file(int root, const std::string& path) {
 void mount_proc(int root) {
   const UniqueFd target = open_mount_point(root, "proc");
   try {
-    attach_mount(make_file_system("proc", {}, kNoSuid | kNoDev | kNoExec, "proc").get(), target.get(), "/proc");
+    attach_mount(make_file_system("proc", {}, kNoSuid | kNoDev | kNoExec, "proc").get(), target.get(),
+                 "/proc");
   } catch (Error& error) {
     if (error.error_number() == EPERM)
-      error.hint("the kernel refuses a new /proc where parts of the host's are covered; start Holm outside of other containers");
+      error.hint(
+          "the kernel refuses a new /proc where parts of the host's are covered; start Holm outside of other "
+          "containers");
     throw;
   }
 }
@@ -152,7 +164,8 @@ void mount_sys(int root, SysMode mode) {
 void mount_cgroups(int root, const std::vector<CgroupMount>& cgroups) {
   if (cgroups.empty()) return;
   constexpr unsigned kFlags = kNoSuid | kNoDev | kNoExec;
-  const UniqueFd target = sys::open_confined(root, "sys/fs/cgroup", O_PATH | O_DIRECTORY, sys::Confine::in_root_nolink);
+  const UniqueFd target =
+      sys::open_confined(root, "sys/fs/cgroup", O_PATH | O_DIRECTORY, sys::Confine::in_root_nolink);
   if (cgroups.front().directory.empty()) {
     attach_mount(make_file_system("cgroup2", {}, kFlags, "cgroup2").get(), target.get(), "/sys/fs/cgroup");
     return;
@@ -163,14 +176,16 @@ void mount_cgroups(int root, const std::vector<CgroupMount>& cgroups) {
     MountOptions options;
     for (const std::string& option : cgroup.options) {
       const size_t equals = option.find('=');
-      options.emplace_back(option.substr(0, equals), equals == std::string::npos ? "" : option.substr(equals + 1));
+      options.emplace_back(option.substr(0, equals),
+                           equals == std::string::npos ? "" : option.substr(equals + 1));
     }
     const UniqueFd mount = make_file_system(cgroup.is_v2 ? "cgroup2" : "cgroup", options,
                                             kFlags | (cgroup.writable ? 0U : kReadOnly), cgroup.directory);
     attach_mount(mount.get(), make_directory_in(tmpfs.get(), cgroup.directory, 0755).get(), cgroup.directory);
     // "cpu,cpuacct" is also found under each of its names, as on a host.
     size_t comma = cgroup.directory.find(',');
-    for (size_t begin = 0; comma != std::string::npos; begin = comma + 1, comma = cgroup.directory.find(',', begin)) {
+    for (size_t begin = 0; comma != std::string::npos;
+         begin = comma + 1, comma = cgroup.directory.find(',', begin)) {
       const std::string alias = cgroup.directory.substr(begin, comma - begin);
       if (::symlinkat(cgroup.directory.c_str(), tmpfs.get(), alias.c_str()) != 0)
         throw Error::system(fmt::format("link '{}'", alias));
@@ -181,7 +196,8 @@ void mount_cgroups(int root, const std::vector<CgroupMount>& cgroups) {
 
 void mount_dev(int root, int console) {
   const UniqueFd target = open_mount_point(root, "dev");
-  const UniqueFd dev = make_file_system("tmpfs", {{"size", "512k"}, {"mode", "0755"}}, kNoSuid | kNoExec, "dev");
+  const UniqueFd dev =
+      make_file_system("tmpfs", {{"size", "512k"}, {"mode", "0755"}}, kNoSuid | kNoExec, "dev");
   attach_mount(dev.get(), target.get(), "/dev");
   for (const DeviceNode& node : kDeviceNodes) bind_device_node(dev.get(), node);
   for (const DeviceLink& link : kDeviceLinks) {
@@ -189,8 +205,8 @@ void mount_dev(int root, int console) {
       throw Error::system(fmt::format("link '/dev/{}'", link.name));
   }
   // gid 5 is "tty" in every distribution (LSB); without gid= programs cannot protect their terminals with it.
-  mount_in(dev.get(), "pts", "devpts", {{"mode", "0620"}, {"gid", "5"}, {"ptmxmode", "0666"}, {"max", "1024"}},
-           kNoSuid | kNoExec);
+  mount_in(dev.get(), "pts", "devpts",
+           {{"mode", "0620"}, {"gid", "5"}, {"ptmxmode", "0666"}, {"max", "1024"}}, kNoSuid | kNoExec);
   mount_in(dev.get(), "shm", "tmpfs", {{"mode", "1777"}}, kNoSuid | kNoDev | kNoExec);
   mount_in(dev.get(), "mqueue", "mqueue", {}, kNoSuid | kNoDev | kNoExec);
   if (console < 0) return;
@@ -213,7 +229,8 @@ void mask_paths(int root, SysMode mode) {
       sysctls.emplace_back(path, copy_mount(target->get(), "", Depth::one_mount));
   }
   for (const char* path : read_only_paths()) make_read_only(root, path);
-  for (const auto& [path, copy] : sysctls) attach_mount(copy.get(), open_below(root, path, O_PATH)->get(), path);
+  for (const auto& [path, copy] : sysctls)
+    attach_mount(copy.get(), open_below(root, path, O_PATH)->get(), path);
   for (const char* path : masked_paths()) mask(root, path);
 }
 

@@ -10,7 +10,11 @@
 
 namespace holm::netsetup {
 
-enum class NicMode { nat, host, none };  // bridge, routed, macvlan and phys come later and are refused by name
+enum class NicMode {
+  nat,
+  host,
+  none
+};  // bridge, routed, macvlan and phys come later and are refused by name
 
 struct MacAddress {
   std::array<uint8_t, 6> bytes{};
@@ -24,23 +28,24 @@ MacAddress derive_mac(std::string_view installation, uint32_t number, unsigned i
 
 // An address with its prefix length: "10.0.3.10/24", "fd00::10/64".
 struct InterfaceAddress {
-  int family = 0;                    // AF_INET or AF_INET6
-  std::array<uint8_t, 16> bytes{};   // the first 4 for AF_INET
+  int family = 0;                   // AF_INET or AF_INET6
+  std::array<uint8_t, 16> bytes{};  // the first 4 for AF_INET
   unsigned prefix_length = 0;
   bool operator==(const InterfaceAddress&) const = default;
 };
-std::optional<InterfaceAddress> parse_interface_address(std::string_view text);  // the prefix length is required
-std::optional<InterfaceAddress> parse_host_address(std::string_view text);       // without prefix: /32, /128
-std::string format_interface_address(const InterfaceAddress& address);           // "10.0.3.10/24"
-std::string format_host_address(const InterfaceAddress& address);                // "10.0.3.10"
+std::optional<InterfaceAddress> parse_interface_address(
+    std::string_view text);                                                 // the prefix length is required
+std::optional<InterfaceAddress> parse_host_address(std::string_view text);  // without prefix: /32, /128
+std::string format_interface_address(const InterfaceAddress& address);      // "10.0.3.10/24"
+std::string format_host_address(const InterfaceAddress& address);           // "10.0.3.10"
 // True where `address` lies in the network of `network` (its prefix length counts).
 bool is_in_network(const InterfaceAddress& address, const InterfaceAddress& network);
 
 struct NicSpec {
   NicMode mode = NicMode::nat;
-  std::string name = "eth0";                 // inside the container
-  std::optional<MacAddress> mac;             // nothing: derived
-  std::vector<InterfaceAddress> addresses;   // empty: from the pool
+  std::string name = "eth0";                // inside the container
+  std::optional<MacAddress> mac;            // nothing: derived
+  std::vector<InterfaceAddress> addresses;  // empty: from the pool
 };
 
 }  // namespace holm::netsetup

@@ -1,4 +1,5 @@
-// Taking down what a run made. All of it is found from the container's number alone, so that it works after any crash.
+// Taking down what a run made. All of it is found from the container's number alone, so that it works after
+// any crash.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,8 @@ enum class Links {
   leave_to_kernel,  // they end with the network namespace, a moment after its last process
 };
 
-// Kills what still runs in the container's cgroup, removes the cgroup and the links. Does nothing where nothing is.
-// Throws when processes resist for 10 s.
+// Kills what still runs in the container's cgroup, removes the cgroup and the links. Does nothing where
+// nothing is. Throws when processes resist for 10 s.
 void remove_kernel_objects(const Paths& paths, uint32_t number, Links links = Links::remove_now);
 
 }  // namespace holm::runtime

@@ -93,7 +93,8 @@ bool Console::read_output() {
   log(output);
   clients_.remove_if([&](const Client& client) {
     const int flags = MSG_NOSIGNAL | (client.foreground ? 0 : MSG_DONTWAIT);
-    return ::send(client.socket.get(), output.data(), output.size(), flags) < 0;  // gone, or too slow to be waited for
+    return ::send(client.socket.get(), output.data(), output.size(), flags) <
+           0;  // gone, or too slow to be waited for
   });
   return true;
 }
@@ -128,10 +129,13 @@ bool Console::handle_input(Client& client) {
     ::ioctl(master_.get(), TIOCSWINSZ, &window);
   }
   // What does not fit is lost, as on a serial line: a payload that does not read must not stop the monitor.
-  if (buffer[0] == kConsoleData && ::write(master_.get(), data.data(), data.size()) < 0) return errno == EAGAIN;
+  if (buffer[0] == kConsoleData && ::write(master_.get(), data.data(), data.size()) < 0)
+    return errno == EAGAIN;
   return true;
 }
 
-UniqueFd connect_console(const std::string& run_directory) { return connect_local(run_directory, "console.sock"); }
+UniqueFd connect_console(const std::string& run_directory) {
+  return connect_local(run_directory, "console.sock");
+}
 
 }  // namespace holm::runtime

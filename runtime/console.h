@@ -1,5 +1,5 @@
-// The container's console: a pty of the host whose master the monitor keeps, a bounded log of what was written to it, and
-// the clients that are attached to it.
+// The container's console: a pty of the host whose master the monitor keeps, a bounded log of what was
+// written to it, and the clients that are attached to it.
 #pragma once
 
 #include <poll.h>
@@ -21,8 +21,8 @@ inline constexpr char kConsoleResize = 'r';  // followed by two uint16_t: rows, 
 
 class Console {
  public:
-  // `run_directory`: /run/holm/NAME, where console.sock and init.log are made. The slave is owned by `owner`, the host's
-  // id of the container's root.
+  // `run_directory`: /run/holm/NAME, where console.sock and init.log are made. The slave is owned by `owner`,
+  // the host's id of the container's root.
   Console(const std::string& run_directory, uid_t owner);
   Console(const Console&) = delete;
   Console& operator=(const Console&) = delete;

@@ -40,7 +40,8 @@ std::string command_of(pid_t pid, const std::string& status) {
 double cpu_seconds(pid_t pid) {
   const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
   const auto fields = split_words(std::string_view(stat).substr(stat.rfind(')') + 1));
-  return static_cast<double>(number_at(fields, 11) + number_at(fields, 12)) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  return static_cast<double>(number_at(fields, 11) + number_at(fields, 12)) /
+         static_cast<double>(::sysconf(_SC_CLK_TCK));
 }
 
 std::optional<ContainerProcess> describe(pid_t pid, const StoredContainer& container) {
@@ -66,10 +67,12 @@ std::optional<ContainerProcess> describe(pid_t pid, const StoredContainer& conta
 
 }  // namespace
 
-std::vector<ContainerProcess> container_processes(const Installation& installation, const StoredContainer& container) {
+std::vector<ContainerProcess> container_processes(const Installation& installation,
+                                                  const StoredContainer& container) {
   const Observation seen = observe(installation.paths, quotas::detect_cgroup_layout(), container.name);
   if (!seen.has_init())
-    throw Error(fmt::format("container '{}' is not running", container.name)).hint(fmt::format("'holm start {}' starts it", container.name));
+    throw Error(fmt::format("container '{}' is not running", container.name))
+        .hint(fmt::format("'holm start {}' starts it", container.name));
   std::vector<ContainerProcess> processes;
   auto pids = container_cgroup(installation.paths, container.identity.number)->processes();
   std::sort(pids.begin(), pids.end());

@@ -18,10 +18,11 @@ struct ContainerProcess {
   char state = '?';         // as in ps(1)
   Bytes resident;
   double cpu_seconds = 0;
-  std::string command;      // the container's own words, not yet made safe for a terminal
+  std::string command;  // the container's own words, not yet made safe for a terminal
 };
 
 // Those in the container's cgroup; processes that end meanwhile are left out. Throws where it is not running.
-std::vector<ContainerProcess> container_processes(const Installation& installation, const StoredContainer& container);
+std::vector<ContainerProcess> container_processes(const Installation& installation,
+                                                  const StoredContainer& container);
 
 }  // namespace holm::runtime

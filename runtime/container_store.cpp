@@ -24,8 +24,12 @@ using nlohmann::json;
 constexpr int kIdentityVersion = 1;
 constexpr std::chrono::seconds kLockTimeout(30);
 
-std::string identity_path(const Paths& paths, const std::string& name) { return paths.container(name) + "/identity.json"; }
-std::string config_path(const Paths& paths, const std::string& name) { return paths.container(name) + "/config.toml"; }
+std::string identity_path(const Paths& paths, const std::string& name) {
+  return paths.container(name) + "/identity.json";
+}
+std::string config_path(const Paths& paths, const std::string& name) {
+  return paths.container(name) + "/config.toml";
+}
 
 std::string encode_identity(const Identity& identity) {
   return json({{"version", kIdentityVersion},
@@ -36,7 +40,8 @@ std::string encode_identity(const Identity& identity) {
          "\n";
 }
 
-// The number's range: the pool's block belongs to this installation alone, so number and range are one reservation.
+// The number's range: the pool's block belongs to this installation alone, so number and range are one
+// reservation.
 isolation::IdRange range_of(const Installation& installation, uint32_t number) {
   const IdBlock block = id_block(installation.settings, installation.paths.installation());
   return {block.first + (number - 1) * kIdsPerRange, kIdsPerRange};
@@ -79,7 +84,8 @@ std::string replace_name_line(const std::string& text, const std::string& name) 
     const std::string_view trimmed = trim(line);
     if (trimmed.starts_with('[')) in_top_level = false;
     const size_t equals = trimmed.find('=');
-    const bool is_name = in_top_level && equals != std::string_view::npos && trim(trimmed.substr(0, equals)) == "name";
+    const bool is_name =
+        in_top_level && equals != std::string_view::npos && trim(trimmed.substr(0, equals)) == "name";
     out += is_name ? fmt::format("name = \"{}\"\n", name) : line;
     begin = end;
   }
@@ -105,7 +111,8 @@ FileLock lock_container(const Paths& paths, const std::string& name) {
     try {
       sys::make_directories(directory, 0700);
       return FileLock::acquire(directory + "/lock", kLockTimeout,
-                               fmt::format("container '{}' is busy: another command works on it since {} s", name, kLockTimeout.count()));
+                               fmt::format("container '{}' is busy: another command works on it since {} s",
+                                           name, kLockTimeout.count()));
     } catch (const Error& error) {
       if (error.error_number() != ENOENT || attempt >= 100) throw;  // destroyed meanwhile, with its directory
     }
@@ -139,7 +146,8 @@ Identity create_container(const Installation& installation, const ConfigFile& co
   const Paths& paths = installation.paths;
   const std::string& name = config.spec.name;
   if (container_exists(paths, name))
-    throw Error(fmt::format("there is a container '{}' already", name)).hint("choose another name, or destroy it first");
+    throw Error(fmt::format("there is a container '{}' already", name))
+        .hint("choose another name, or destroy it first");
   step("check the root file system", [&] { check_root(installation, config.spec.root); });
   step("make the state directory", [&] {
     sys::make_directories(paths.state, 0700);
@@ -163,7 +171,8 @@ Identity create_container(const Installation& installation, const ConfigFile& co
         identity.number = *number;
       }
     });
-    undo.push("give back the number", [&name, numbers, number = identity.number]() mutable { numbers.release(number, name); });
+    undo.push("give back the number",
+              [&name, numbers, number = identity.number]() mutable { numbers.release(number, name); });
     identity.ids = range_of(installation, identity.number);
     isolation::check_id_range(identity.ids);
     sys::remove_tree(directory);
@@ -184,7 +193,8 @@ Identity load_identity(const Paths& paths, const std::string& name) {
   return with_frame(fmt::format("read '{}'", path), [&] {
     try {
       const json value = json::parse(read_file(path));
-      if (value.at("version").get<int>() > kIdentityVersion) throw Error("written by a newer version of Holm");
+      if (value.at("version").get<int>() > kIdentityVersion)
+        throw Error("written by a newer version of Holm");
       Identity identity;
       identity.number = value.at("number");
       identity.ids = {value.at("first_id").get<uint32_t>(), value.at("id_count").get<uint32_t>()};
@@ -211,12 +221,14 @@ StoredContainer load_container(const Installation& installation, const std::stri
   return stored;
 }
 
-void replace_config(const Installation& installation, const StoredContainer& stored, const ConfigFile& config) {
+void replace_config(const Installation& installation, const StoredContainer& stored,
+                    const ConfigFile& config) {
   const ContainerSpec& before = stored.config.spec;
   const ContainerSpec& after = config.spec;
   if (before.root.kind != after.root.kind || before.root.template_name != after.root.template_name ||
       before.security.user_namespace != after.security.user_namespace)
-    throw Error(fmt::format("container '{}' exists with another root or user_namespace, which cannot change", stored.name))
+    throw Error(fmt::format("container '{}' exists with another root or user_namespace, which cannot change",
+                            stored.name))
         .hint(fmt::format("'holm destroy {}' first, or use another name", stored.name));
   check_root(installation, after.root);
   write_file_durably(config_path(installation.paths, stored.name), config.text);
@@ -257,10 +269,12 @@ void rename_container_files(const Paths& paths, const std::string& from, const s
   });
 }
 
-std::vector<std::string> users_of_template(const Installation& installation, const std::string& template_name) {
+std::vector<std::string> users_of_template(const Installation& installation,
+                                           const std::string& template_name) {
   std::vector<std::string> users;
   for (const std::string& name : container_names(installation.paths)) {
-    // A container whose config cannot be read might use it: it counts as a user, so that nothing is pulled from under it.
+    // A container whose config cannot be read might use it: it counts as a user, so that nothing is pulled
+    // from under it.
     bool uses = true;
     ignore_errors([&] {
       const RootSpec root = load_container(installation, name).config.spec.root;

@@ -44,19 +44,22 @@ std::vector<std::string> container_names(const Paths& paths);
 // Throws "there is no container 'NAME'" with a hint to what was probably meant.
 void require_container(const Paths& paths, const std::string& name);
 
-// Makes the container of a config on disk: number, id range, directories, config.toml. Either all of it is there
-// afterwards or nothing. The caller holds the container's lock.
+// Makes the container of a config on disk: number, id range, directories, config.toml. Either all of it is
+// there afterwards or nothing. The caller holds the container's lock.
 Identity create_container(const Installation& installation, const ConfigFile& config);
 // Reads and validates what is stored.
 StoredContainer load_container(const Installation& installation, const std::string& name);
 Identity load_identity(const Paths& paths, const std::string& name);
 // Takes a changed config file for a container that is not running; root and user_namespace cannot change.
-void replace_config(const Installation& installation, const StoredContainer& stored, const ConfigFile& config);
-// Removes all of a container's files and reservations. Safe to repeat, and continued by gc if it was interrupted.
+void replace_config(const Installation& installation, const StoredContainer& stored,
+                    const ConfigFile& config);
+// Removes all of a container's files and reservations. Safe to repeat, and continued by gc if it was
+// interrupted.
 void remove_container_files(const Paths& paths, const std::string& name);
 void rename_container_files(const Paths& paths, const std::string& from, const std::string& to);
 
 // Containers whose root is the template.
-std::vector<std::string> users_of_template(const Installation& installation, const std::string& template_name);
+std::vector<std::string> users_of_template(const Installation& installation,
+                                           const std::string& template_name);
 
 }  // namespace holm::runtime

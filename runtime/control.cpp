@@ -21,9 +21,12 @@ constexpr timeval kAnswerTimeout = {.tv_sec = 30, .tv_usec = 0};
 
 const char* intent_word(Intent intent) {
   switch (intent) {
-    case Intent::none: return "none";
-    case Intent::stop: return "stop";
-    case Intent::reboot: return "reboot";
+    case Intent::none:
+      return "none";
+    case Intent::stop:
+      return "stop";
+    case Intent::reboot:
+      return "reboot";
   }
   return "none";
 }
@@ -69,7 +72,8 @@ bool announce_intent(const std::string& run_directory, Intent intent) {
   if (::send(socket.get(), word.data(), word.size(), MSG_NOSIGNAL) < 0) return false;  // it ended meanwhile
   const ssize_t size = ::recv(socket.get(), answer, sizeof answer, 0);
   if (size < 0 && errno == EAGAIN)
-    throw Error("the container's monitor does not answer").hint("see monitor.log in the run directory; 'holm gc' cleans up after a monitor that was killed");
+    throw Error("the container's monitor does not answer")
+        .hint("see monitor.log in the run directory; 'holm gc' cleans up after a monitor that was killed");
   return size > 0;
 }
 

@@ -48,8 +48,8 @@ class ControlSocket {
   UniqueFd listener_;
 };
 
-// Tells the monitor; returns when it has taken note. False where no monitor listens. Throws when a monitor that is
-// there does not answer within 30 s.
+// Tells the monitor; returns when it has taken note. False where no monitor listens. Throws when a monitor
+// that is there does not answer within 30 s.
 bool announce_intent(const std::string& run_directory, Intent intent);
 
 }  // namespace holm::runtime

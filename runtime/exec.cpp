@@ -58,16 +58,17 @@ struct Pty {
   UniqueFd slave;
 };
 
-// Runs in: the container's namespaces and root. /dev belongs to the container's root, so what is opened there is looked
-// at before it is used.
+// Runs in: the container's namespaces and root. /dev belongs to the container's root, so what is opened there
+// is looked at before it is used.
 Pty open_container_pty() {
   const UniqueFd root = sys::open("/", O_PATH | O_DIRECTORY);
   Pty pty;
-  pty.master = sys::open_confined(root.get(), "dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK, sys::Confine::in_root_nolink);
+  pty.master = sys::open_confined(root.get(), "dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK,
+                                  sys::Confine::in_root_nolink);
   const struct stat status = sys::stat_fd(pty.master.get(), "/dev/pts/ptmx");
   struct statfs file_system = {};
-  if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(5, 2) || ::fstatfs(pty.master.get(), &file_system) != 0 ||
-      file_system.f_type != DEVPTS_SUPER_MAGIC)
+  if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(5, 2) ||
+      ::fstatfs(pty.master.get(), &file_system) != 0 || file_system.f_type != DEVPTS_SUPER_MAGIC)
     throw Error("'/dev/pts/ptmx' inside the container is not the pty multiplexer");
   int locked = 0;
   if (::ioctl(pty.master.get(), TIOCSPTLCK, &locked) != 0) throw Error::system("unlock the pty");
@@ -88,7 +89,8 @@ void connect_streams(const JoinPlan& plan, const Pty& pty, const isolation::Cont
   if (::ioctl(0, TIOCSCTTY, 0) != 0) throw Error::system("take the pty as controlling terminal");
 }
 
-// Runs in: all namespaces of the container and its root; all capabilities over its user namespace; not dumpable.
+// Runs in: all namespaces of the container and its root; all capabilities over its user namespace; not
+// dumpable.
 void become_exec_payload(JoinPlan& plan, Channel& channel) {
   const ExecOptions& options = *plan.options;
   isolation::ContainerUser user;
@@ -104,7 +106,9 @@ void become_exec_payload(JoinPlan& plan, Channel& channel) {
   if (pty.master) passed.push_back(pty.master.get());
   step("drop privileges", [&] { drop_privileges(*plan.spec, user); });
   step("say that it executes", [&] { channel.send(Message::executing, "", passed); });
-  step("execute", [&] { execute_payload(options.arguments.empty() ? shell : options.arguments, environment, options.workdir); });
+  step("execute", [&] {
+    execute_payload(options.arguments.empty() ? shell : options.arguments, environment, options.workdir);
+  });
 }
 
 template <class Body>
@@ -113,17 +117,19 @@ template <class Body>
     body();
   } catch (Error& error) {
     error.at("inside the container");
-    ignore_errors([&] { channel.send(Message::failed, error.encode()); });  // the command is gone: nobody to tell
+    ignore_errors(
+        [&] { channel.send(Message::failed, error.encode()); });  // the command is gone: nobody to tell
   } catch (const std::exception& failure) {
     ignore_errors([&] { channel.send(Message::failed, Error(failure.what()).encode()); });  // as above
   }
   ::_exit(kExitHolmFailed);
 }
 
-// Runs in: the host's namespaces, the container's v2 cgroup. Joins all namespaces and makes the process that will be
-// the payload as the command's own child; a process itself cannot change its pid namespace.
+// Runs in: the host's namespaces, the container's v2 cgroup. Joins all namespaces and makes the process that
+// will be the payload as the command's own child; a process itself cannot change its pid namespace.
 void join_and_fork(JoinPlan& plan, Channel& channel) {
-  // Before the first namespace is joined: the container's root must not trace or read us (CVE-2016-8659 and kin).
+  // Before the first namespace is joined: the container's root must not trace or read us (CVE-2016-8659 and
+  // kin).
   if (::prctl(PR_SET_DUMPABLE, 0) != 0) throw Error::system("set not dumpable");
   step("join cgroups", [&] {
     for (const UniqueFd& file : plan.cgroup_tasks) sys::write_all(file.get(), "0", "tasks");
@@ -138,7 +144,8 @@ void join_and_fork(JoinPlan& plan, Channel& channel) {
   });
   int pidfd = -1;
   step("make the process", [&] {
-    if (clone_process(CLONE_PARENT, -1, &pidfd) == 0) run_child(channel, [&] { become_exec_payload(plan, channel); });
+    if (clone_process(CLONE_PARENT, -1, &pidfd) == 0)
+      run_child(channel, [&] { become_exec_payload(plan, channel); });
   });
   channel.send(Message::running, "", {pidfd});
 }
@@ -147,9 +154,11 @@ Observation find_running(const Installation& installation, const std::string& na
   require_container(installation.paths, name);
   Observation seen = observe(installation.paths, quotas::detect_cgroup_layout(), name);
   if (seen.condition == Condition::paused)
-    throw Error(fmt::format("container '{}' is paused", name)).hint(fmt::format("'holm resume {}' first", name));
+    throw Error(fmt::format("container '{}' is paused", name))
+        .hint(fmt::format("'holm resume {}' first", name));
   if (!seen.has_init())
-    throw Error(fmt::format("container '{}' is not running", name)).hint(fmt::format("'holm start {}' starts it", name));
+    throw Error(fmt::format("container '{}' is not running", name))
+        .hint(fmt::format("'holm start {}' starts it", name));
   return seen;
 }
 
@@ -171,7 +180,8 @@ int relay_to_end(const ExecOptions& options, int process, UniqueFd& master, Stre
 }  // namespace
 
 int exec_in_container(const Installation& installation, const ExecOptions& options) {
-  if (!isolation::is_program_protected()) throw Error("the program must be protected before it enters a container");
+  if (!isolation::is_program_protected())
+    throw Error("the program must be protected before it enters a container");
   const Observation seen = find_running(installation, options.name);
   const StoredContainer container = load_container(installation, options.name);
   const auto cgroup = container_cgroup(installation.paths, container.identity.number);
@@ -189,7 +199,9 @@ int exec_in_container(const Installation& installation, const ExecOptions& optio
   }
   auto [ours, theirs] = make_channel();
   int joiner_fd = -1;
-  const pid_t joiner_pid = step("make a joining process", [&] { return clone_process(0, entry.v2_directory ? entry.v2_directory.get() : -1, &joiner_fd); });
+  const pid_t joiner_pid = step("make a joining process", [&] {
+    return clone_process(0, entry.v2_directory ? entry.v2_directory.get() : -1, &joiner_fd);
+  });
   if (joiner_pid == 0) {
     run_child(theirs, [&] {
       join_and_fork(plan, theirs);
@@ -201,13 +213,17 @@ int exec_in_container(const Installation& installation, const ExecOptions& optio
   plan.streams.clear();
   UniqueFd process, master;
   try {
-    // Two processes speak: the joiner passes the new one's pidfd, the new one says that it executes; in any order.
+    // Two processes speak: the joiner passes the new one's pidfd, the new one says that it executes; in any
+    // order.
     for (int heard = 0; heard < 2; ++heard) {
       auto received = ours.receive();
-      if (!received) throw Error("the joining process ended unexpectedly").hint("was the container stopped meanwhile?");
+      if (!received)
+        throw Error("the joining process ended unexpectedly").hint("was the container stopped meanwhile?");
       if (received->message == Message::failed) throw Error::decode(received->text);
-      if (received->message == Message::running && !received->fds.empty()) process = std::move(received->fds[0]);
-      if (received->message == Message::executing && !received->fds.empty()) master = std::move(received->fds[0]);
+      if (received->message == Message::running && !received->fds.empty())
+        process = std::move(received->fds[0]);
+      if (received->message == Message::executing && !received->fds.empty())
+        master = std::move(received->fds[0]);
     }
     if (const auto late = ours.receive()) throw Error::decode(late->text);
   } catch (Error& error) {

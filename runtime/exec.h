@@ -19,9 +19,9 @@ struct ExecOptions {
   bool terminal = false;  // a pty of the container's own devpts; otherwise pipes
 };
 
-// Runs it to its end with the command's standard streams; its exit status, 128 + signal, or throws with exit status
-// 125 (Holm), 126 (not executable), 127 (not found). The new process has the rights of the container's payload, no
-// more. The caller's program must be protected (isolation/protected_program.h).
+// Runs it to its end with the command's standard streams; its exit status, 128 + signal, or throws with exit
+// status 125 (Holm), 126 (not executable), 127 (not found). The new process has the rights of the container's
+// payload, no more. The caller's program must be protected (isolation/protected_program.h).
 int exec_in_container(const Installation& installation, const ExecOptions& options);
 
 }  // namespace holm::runtime

@@ -16,7 +16,8 @@ std::string describe_status(const InitEnd& end, Intent intent) {
   if (is_power_off(end)) return "powered off";
   if (end.signal == 0) return fmt::format("exited with status {}", end.code);
   const char* name = sigabbrev_np(end.signal);
-  return fmt::format("{}killed by signal {} ({})", intent == Intent::none ? "" : "stopped: ", end.signal, name ? name : "?");
+  return fmt::format("{}killed by signal {} ({})", intent == Intent::none ? "" : "stopped: ", end.signal,
+                     name ? name : "?");
 }
 
 std::string describe_oom(const OomFacts& oom) {

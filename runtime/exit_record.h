@@ -12,7 +12,7 @@
 namespace holm::runtime {
 
 struct InitEnd {
-  int code = 0;    // exit code, where signal is 0
+  int code = 0;  // exit code, where signal is 0
   int signal = 0;
   bool known = true;  // false where Holm was not init's parent and the kernel does not tell
 };

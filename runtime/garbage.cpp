@@ -1,4 +1,5 @@
-// holm gc: everything of this installation that no container owns, found by the names of kernel objects alone.
+// holm gc: everything of this installation that no container owns, found by the names of kernel objects
+// alone.
 #include <fmt/core.h>
 
 #include <set>
@@ -97,7 +98,8 @@ class Collector {
 
   void remove_ownerless_objects() {
     std::set<uint32_t> numbers;
-    for (const uint32_t number : quotas::cgroup_numbers(layout_, paths_.cgroup_parent())) numbers.insert(number);
+    for (const uint32_t number : quotas::cgroup_numbers(layout_, paths_.cgroup_parent()))
+      numbers.insert(number);
     for (const auto& link : netsetup::list_links(link_prefix())) {
       const int64_t number = paths_.number_of_veth(link.name);
       if (number >= 0) numbers.insert(static_cast<uint32_t>(number));
@@ -135,7 +137,8 @@ class Collector {
     const auto settings = host_network_settings(installation_);
     if (!sys::exists("/sys/class/net/" + settings.bridge)) return;
     if (netsetup::remove_nat_network(settings) == netsetup::Removal::removed)
-      report_.removed.push_back(fmt::format("bridge '{}' and firewall table '{}'", settings.bridge, settings.table));
+      report_.removed.push_back(
+          fmt::format("bridge '{}' and firewall table '{}'", settings.bridge, settings.table));
   }
 
   bool is_owned(uint32_t number) const {

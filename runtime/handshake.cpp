@@ -14,19 +14,27 @@ namespace holm::runtime {
 
 const char* message_name(Message message) {
   switch (message) {
-    case Message::ids_mapped: return "ids_mapped";
-    case Message::root_ready: return "root_ready";
-    case Message::host_ready: return "host_ready";
-    case Message::executing: return "executing";
-    case Message::failed: return "failed";
-    case Message::running: return "running";
-    case Message::ended: return "ended";
+    case Message::ids_mapped:
+      return "ids_mapped";
+    case Message::root_ready:
+      return "root_ready";
+    case Message::host_ready:
+      return "host_ready";
+    case Message::executing:
+      return "executing";
+    case Message::failed:
+      return "failed";
+    case Message::running:
+      return "running";
+    case Message::ended:
+      return "ended";
   }
   return "unknown";
 }
 
 void Channel::send(Message message, const std::string& text, const std::vector<int>& fds) {
-  if (fds.size() > kMaxHandshakeFds) throw Error(fmt::format("pass {} descriptors: more than {}", fds.size(), kMaxHandshakeFds));
+  if (fds.size() > kMaxHandshakeFds)
+    throw Error(fmt::format("pass {} descriptors: more than {}", fds.size(), kMaxHandshakeFds));
   auto type = static_cast<unsigned char>(message);
   const std::string shortened = text.substr(0, kMaxHandshakeText);
   std::array<iovec, 2> parts = {{{&type, 1}, {const_cast<char*>(shortened.data()), shortened.size()}}};
@@ -44,7 +52,8 @@ void Channel::send(Message message, const std::string& text, const std::vector<i
     std::memcpy(CMSG_DATA(rights), fds.data(), sizeof(int) * fds.size());
   }
   while (::sendmsg(socket_.get(), &header, MSG_NOSIGNAL) < 0) {
-    if (errno != EINTR) throw Error::system(fmt::format("send '{}' to the other half", message_name(message)));
+    if (errno != EINTR)
+      throw Error::system(fmt::format("send '{}' to the other half", message_name(message)));
   }
 }
 
@@ -72,7 +81,8 @@ std::optional<Received> Channel::receive() {
     std::memcpy(numbers.data(), CMSG_DATA(part), count * sizeof(int));
     for (size_t i = 0; i < count; ++i) received.fds.emplace_back(numbers[i]);
   }
-  if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || type < 1 || type > static_cast<unsigned char>(Message::ended))
+  if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || type < 1 ||
+      type > static_cast<unsigned char>(Message::ended))
     throw Error(fmt::format("received an unknown message of type {}", type));
   received.message = static_cast<Message>(type);
   received.text = text.substr(0, static_cast<size_t>(size) - 1);
@@ -84,7 +94,8 @@ Received Channel::expect(Message wanted) {
   if (!received) throw Error(fmt::format("the other half ended before it said '{}'", message_name(wanted)));
   if (received->message == Message::failed) throw Error::decode(received->text);
   if (received->message != wanted)
-    throw Error(fmt::format("received '{}' where '{}' was due", message_name(received->message), message_name(wanted)));
+    throw Error(fmt::format("received '{}' where '{}' was due", message_name(received->message),
+                            message_name(wanted)));
   return std::move(*received);
 }
 

@@ -6,7 +6,8 @@
 //      writes the id maps
 //                     ── ids_mapped ─────────────▶ sets host name
 //      mounts the root, copies bind mounts
-//                     ── root_ready (+ fds) ─────▶ unshares mounts and cgroups, opens the root, becomes user 0 of
+//                     ── root_ready (+ fds) ─────▶ unshares mounts and cgroups, opens the root, becomes user
+//                     0 of
 //                                                  its user namespace, builds /proc /sys /dev,
 //      makes the veth pair, writes limits            pivots
 //                     ── host_ready ─────────────▶ configures the links, drops rights, installs the filter
@@ -32,12 +33,20 @@
 
 namespace holm::runtime {
 
-enum class Message : unsigned char { ids_mapped = 1, root_ready, host_ready, executing, failed, running, ended };
+enum class Message : unsigned char {
+  ids_mapped = 1,
+  root_ready,
+  host_ready,
+  executing,
+  failed,
+  running,
+  ended
+};
 const char* message_name(Message message);
 
 struct Received {
   Message message{};
-  std::string text;            // failed: an encoded Error; ended: the exit status
+  std::string text;  // failed: an encoded Error; ended: the exit status
   std::vector<UniqueFd> fds;
 };
 
@@ -52,7 +61,8 @@ class Channel {
   void send(Message message, const std::string& text = "", const std::vector<int>& fds = {});
   // Nothing at the end of the stream. A message that is no message is an Error.
   std::optional<Received> receive();
-  // The next message must be `wanted`: `failed` is thrown as the Error that it carries, anything else as an Error.
+  // The next message must be `wanted`: `failed` is thrown as the Error that it carries, anything else as an
+  // Error.
   Received expect(Message wanted);
   int fd() const { return socket_.get(); }
 

@@ -33,7 +33,8 @@ std::string try_in_child(const std::function<void()>& attempt) {
     try {
       attempt();
     } catch (const std::exception& failure) {
-      ignore_errors([&] { sys::write_all(pipe.write_end.get(), failure.what(), "pipe"); });  // the parent sees status 1
+      ignore_errors(
+          [&] { sys::write_all(pipe.write_end.get(), failure.what(), "pipe"); });  // the parent sees status 1
       ::_exit(1);
     }
     ::_exit(0);
@@ -52,22 +53,30 @@ Finding needed(const std::string& what, const std::string& cure, const std::func
 }
 
 void try_namespaces() {
-  sys::unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP, "namespaces");
+  sys::unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET |
+                   CLONE_NEWCGROUP,
+               "namespaces");
 }
 
-// An overlay on an id-mapped lower layer, with the options that checkpoints need, in a tmpfs of a private mount namespace.
+// An overlay on an id-mapped lower layer, with the options that checkpoints need, in a tmpfs of a private
+// mount namespace.
 void try_overlay() {
   sys::unshare(CLONE_NEWNS, "mount namespace");
   isolation::make_mounts_private();
   const UniqueFd target = sys::open("/tmp", O_PATH | O_DIRECTORY);
   isolation::attach_mount(isolation::make_file_system("tmpfs", {}, 0, "tmpfs").get(), target.get(), "/tmp");
-  for (const char* path : {"/tmp/lower", "/tmp/mapped", "/tmp/upper", "/tmp/work"}) sys::make_directory(path, 0755);
+  for (const char* path : {"/tmp/lower", "/tmp/mapped", "/tmp/upper", "/tmp/work"})
+    sys::make_directory(path, 0755);
   const UniqueFd user_namespace = isolation::make_user_namespace_fd({1 << 20, 65536});
   const UniqueFd lower = isolation::copy_mount(AT_FDCWD, "/tmp/lower", isolation::Depth::one_mount);
   isolation::set_mount_id_map(lower.get(), user_namespace.get(), isolation::Depth::one_mount, "lower");
   isolation::attach_mount(lower.get(), sys::open("/tmp/mapped", O_PATH).get(), "/tmp/mapped");
   isolation::make_file_system("overlay",
-                              {{"lowerdir", "/tmp/mapped"}, {"upperdir", "/tmp/upper"}, {"workdir", "/tmp/work"}, {"index", "on"}, {"nfs_export", "on"}},
+                              {{"lowerdir", "/tmp/mapped"},
+                               {"upperdir", "/tmp/upper"},
+                               {"workdir", "/tmp/work"},
+                               {"index", "on"},
+                               {"nfs_export", "on"}},
                               0, "overlay");
 }
 
@@ -81,12 +90,14 @@ void try_id_map_of_state(const std::string& directory) {
 
 Finding check_time_namespace() {
   if (sys::exists("/proc/self/ns/time_for_children")) return {"time namespaces", Verdict::ok, "", ""};
-  return {"time namespaces", Verdict::limited, "clocks will jump when a container is restored", "a kernel from 5.6 on with CONFIG_TIME_NS"};
+  return {"time namespaces", Verdict::limited, "clocks will jump when a container is restored",
+          "a kernel from 5.6 on with CONFIG_TIME_NS"};
 }
 
 Finding check_resource_capability() {
   if (::prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1) return {"CAP_SYS_RESOURCE", Verdict::ok, "", ""};
-  return {"CAP_SYS_RESOURCE", Verdict::limited, "[limits] cannot exceed the host's own hard limits", "start Holm with all capabilities of root"};
+  return {"CAP_SYS_RESOURCE", Verdict::limited, "[limits] cannot exceed the host's own hard limits",
+          "start Holm with all capabilities of root"};
 }
 
 Finding check_ids(const Installation& installation) {
@@ -95,14 +106,17 @@ Finding check_ids(const Installation& installation) {
   for (const char* file : {"/etc/subuid", "/etc/subgid"}) {
     const auto text = read_file_if_exists(file);
     const auto owner = text ? find_subuid_overlap(block, *text) : std::nullopt;
-    if (owner) return {what, Verdict::limited, fmt::format("'{}' gives some of them to '{}'", file, *owner), "set ids.first in " + installation.paths.host_config};
+    if (owner)
+      return {what, Verdict::limited, fmt::format("'{}' gives some of them to '{}'", file, *owner),
+              "set ids.first in " + installation.paths.host_config};
   }
   return {what, Verdict::ok, "", ""};
 }
 
 Finding check_program(const std::string& name, const std::string& purpose, const std::string& cure) {
   const bool found = !find_program(name).empty();
-  return {fmt::format("program '{}'", name), found ? Verdict::ok : Verdict::limited, found ? "" : purpose, found ? "" : cure};
+  return {fmt::format("program '{}'", name), found ? Verdict::ok : Verdict::limited, found ? "" : purpose,
+          found ? "" : cure};
 }
 
 Finding check_criu() {
@@ -110,40 +124,53 @@ Finding check_criu() {
   const std::string own = fmt::format("{}/bin/criu", prefix ? prefix : "/opt/holm/criu");
   const std::string program = ::access(own.c_str(), X_OK) == 0 ? own : find_program("criu");
   const std::string cure = "run scripts/setup, which puts a CRIU that fits this kernel beside the system's";
-  if (program.empty()) return {"CRIU", Verdict::limited, "there is none; checkpoints will not be available", cure};
+  if (program.empty())
+    return {"CRIU", Verdict::limited, "there is none; checkpoints will not be available", cure};
   const ProgramResult result = run_program({program, "check"});
   if (result.exit_status == 0) return {"CRIU", Verdict::ok, program, ""};
-  return {"CRIU", Verdict::limited, fmt::format("'{} check' fails: {}", program, printable(trim(result.errors.substr(0, 200)))), cure};
+  return {"CRIU", Verdict::limited,
+          fmt::format("'{} check' fails: {}", program, printable(trim(result.errors.substr(0, 200)))), cure};
 }
 
 }  // namespace
 
 const char* verdict_name(Verdict verdict) {
   switch (verdict) {
-    case Verdict::ok: return "ok";
-    case Verdict::limited: return "limited";
-    case Verdict::missing: return "MISSING";
+    case Verdict::ok:
+      return "ok";
+    case Verdict::limited:
+      return "limited";
+    case Verdict::missing:
+      return "MISSING";
   }
   return "?";
 }
 
 std::vector<Finding> check_host(const Installation& installation) {
   std::vector<Finding> findings;
-  findings.push_back(needed("namespaces", "a kernel with CONFIG_NAMESPACES and USER_NS; raise /proc/sys/user/max_*_namespaces", try_namespaces));
-  findings.push_back(needed("overlayfs on an id-mapped layer", "a kernel from 5.19 on with CONFIG_OVERLAY_FS", try_overlay));
-  findings.push_back(needed(fmt::format("id-mapped mounts of '{}'", installation.paths.state), "put the state directory on ext4, xfs or btrfs",
+  findings.push_back(needed(
+      "namespaces", "a kernel with CONFIG_NAMESPACES and USER_NS; raise /proc/sys/user/max_*_namespaces",
+      try_namespaces));
+  findings.push_back(
+      needed("overlayfs on an id-mapped layer", "a kernel from 5.19 on with CONFIG_OVERLAY_FS", try_overlay));
+  findings.push_back(needed(fmt::format("id-mapped mounts of '{}'", installation.paths.state),
+                            "put the state directory on ext4, xfs or btrfs",
                             [&] { try_id_map_of_state(installation.paths.state); }));
-  findings.push_back(needed("control groups", "mount cgroup v2 on /sys/fs/cgroup", [] { quotas::detect_cgroup_layout(); }));
+  findings.push_back(
+      needed("control groups", "mount cgroup v2 on /sys/fs/cgroup", [] { quotas::detect_cgroup_layout(); }));
   ignore_errors([&] {  // without groups the line above says it
     for (const std::string& missing : quotas::missing_features(quotas::detect_cgroup_layout()))
       findings.push_back({"resource limits", Verdict::limited, missing, ""});
   });
-  for (const std::string& missing : netsetup::missing_features()) findings.push_back({"network", Verdict::limited, missing, ""});
+  for (const std::string& missing : netsetup::missing_features())
+    findings.push_back({"network", Verdict::limited, missing, ""});
   findings.push_back(check_time_namespace());
   findings.push_back(check_resource_capability());
   findings.push_back(check_ids(installation));
-  findings.push_back(check_program("busybox", "'holm template build busybox' needs it", "apt-get install busybox-static"));
-  findings.push_back(check_program("mmdebstrap", "'holm template build debian' needs it or debootstrap", "apt-get install mmdebstrap"));
+  findings.push_back(
+      check_program("busybox", "'holm template build busybox' needs it", "apt-get install busybox-static"));
+  findings.push_back(check_program("mmdebstrap", "'holm template build debian' needs it or debootstrap",
+                                   "apt-get install mmdebstrap"));
   findings.push_back(check_criu());
   return findings;
 }

@@ -21,14 +21,15 @@
 namespace holm::runtime {
 namespace {
 
-// Not ptraceable and without readable /proc/PID/fd until execve, so that nothing inside can take over a process that
-// still holds descriptors of the host.
+// Not ptraceable and without readable /proc/PID/fd until execve, so that nothing inside can take over a
+// process that still holds descriptors of the host.
 void hide_from_container() {
   if (::prctl(PR_SET_DUMPABLE, 0) != 0) throw Error::system("set not dumpable");
 }
 
 void reset_signals() {
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);  // EINVAL for SIGKILL, SIGSTOP, libc's own
+  for (int signal = 1; signal < NSIG; ++signal)
+    ::signal(signal, SIG_DFL);  // EINVAL for SIGKILL, SIGSTOP, libc's own
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -39,7 +40,8 @@ void join_cgroups(const std::vector<UniqueFd>& tasks) {
 }
 
 void set_host_name(const std::string& name) {
-  if (::sethostname(name.data(), name.size()) != 0) throw Error::system(fmt::format("set host name '{}'", name));
+  if (::sethostname(name.data(), name.size()) != 0)
+    throw Error::system(fmt::format("set host name '{}'", name));
 }
 
 UniqueFd open_root(const std::string& path) {
@@ -74,7 +76,8 @@ void mount_binds(const ContainerSpec& spec, const std::vector<UniqueFd>& mounts,
 bool is_own_file(int directory, const std::string& name) {
   struct stat status = {};
   if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return false;
-  if (!S_ISREG(status.st_mode)) return true;  // links (systemd-resolved's) and stranger things are the container's
+  if (!S_ISREG(status.st_mode))
+    return true;  // links (systemd-resolved's) and stranger things are the container's
   if (status.st_size == 0) return false;
   const UniqueFd file = sys::open_at(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   char start[kNameFileMark.size()] = {};
@@ -92,7 +95,8 @@ void write_name_file(int root, const NameFile& file) {
   const std::string temporary = name + ".holm-new";
   ::unlinkat(directory.get(), temporary.c_str(), 0);
   {
-    const UniqueFd fd = sys::open_at(directory.get(), temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+    const UniqueFd fd =
+        sys::open_at(directory.get(), temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
     sys::write_all(fd.get(), file.content, file.path);
   }
   if (::renameat(directory.get(), temporary.c_str(), directory.get(), name.c_str()) != 0)
@@ -104,7 +108,8 @@ void write_name_files(const std::vector<NameFile>& files, int root) {
     try {
       write_name_file(root, file);
     } catch (const Error& error) {
-      if (error.error_number() != ENOENT && error.error_number() != EROFS) throw;  // a root without /etc, or read-only
+      if (error.error_number() != ENOENT && error.error_number() != EROFS)
+        throw;  // a root without /etc, or read-only
     }
   }
 }
@@ -165,7 +170,8 @@ void run_init(InitPlan& plan, Channel& channel) {
     build_and_execute(plan, channel);
   } catch (Error& error) {
     error.at("inside the container");
-    ignore_errors([&] { channel.send(Message::failed, error.encode()); });  // the other half is gone: nobody to tell
+    ignore_errors(
+        [&] { channel.send(Message::failed, error.encode()); });  // the other half is gone: nobody to tell
   } catch (const std::exception& failure) {
     ignore_errors([&] { channel.send(Message::failed, Error(failure.what()).encode()); });  // as above
   }

@@ -42,7 +42,8 @@ std::vector<isolation::CgroupMount> plan_cgroup_mounts(const quotas::CgroupLayou
     if (layout.kind != quotas::CgroupLayout::Kind::v2) mount.directory = base_name(hierarchy.mount_point);
     const bool named = !hierarchy.controllers.empty() && hierarchy.controllers.front().starts_with("name=");
     if (named) mount.options.emplace_back("none");
-    if (!hierarchy.is_v2) mount.options.insert(mount.options.end(), hierarchy.controllers.begin(), hierarchy.controllers.end());
+    if (!hierarchy.is_v2)
+      mount.options.insert(mount.options.end(), hierarchy.controllers.begin(), hierarchy.controllers.end());
     mount.writable = hierarchy.is_v2 || hierarchy.controllers == std::vector<std::string>{"name=systemd"};
     mounts.push_back(std::move(mount));
   }
@@ -86,7 +87,8 @@ void mount_template(const LaunchRequest& request, const std::string& template_na
   const UniqueFd lower = isolation::copy_mount(template_root.get(), "", Depth::one_mount);
   if (user_namespace >= 0)
     isolation::set_mount_id_map(lower.get(), user_namespace, Depth::one_mount, "template " + template_name);
-  isolation::add_mount_flags(lower.get(), isolation::kReadOnly, Depth::one_mount, "template " + template_name);
+  isolation::add_mount_flags(lower.get(), isolation::kReadOnly, Depth::one_mount,
+                             "template " + template_name);
   const std::string lower_path = paths.runtime(name) + "/lower";
   attach_at(lower.get(), lower_path);
   // index and nfs_export let inotify watches and hard links survive a checkpoint.
@@ -103,9 +105,11 @@ void mount_directory(const LaunchRequest& request, const std::string& directory,
   storage::check_root_file_system(source.get(), directory);
   const UniqueFd copy = isolation::copy_mount(source.get(), "", Depth::one_mount);
   try {
-    if (user_namespace >= 0) isolation::set_mount_id_map(copy.get(), user_namespace, Depth::one_mount, directory);
+    if (user_namespace >= 0)
+      isolation::set_mount_id_map(copy.get(), user_namespace, Depth::one_mount, directory);
   } catch (Error& error) {
-    throw error.hint("the file system of 'root' must support id-mapped mounts; import it as a template instead");
+    throw error.hint(
+        "the file system of 'root' must support id-mapped mounts; import it as a template instead");
   }
   isolation::add_mount_flags(copy.get(), isolation::kNoDev, Depth::one_mount, directory);
   attach_at(copy.get(), root_path(request.installation->paths, request.container->name));
@@ -123,11 +127,15 @@ void mount_root(const LaunchRequest& request, int user_namespace) {
 UniqueFd copy_bind_mount(const MountSpec& mount, int user_namespace) {
   UniqueFd copy = isolation::copy_mount(AT_FDCWD, mount.source, Depth::whole_tree);
   try {
-    if (user_namespace >= 0) isolation::set_mount_id_map(copy.get(), user_namespace, Depth::whole_tree, mount.source);
+    if (user_namespace >= 0)
+      isolation::set_mount_id_map(copy.get(), user_namespace, Depth::whole_tree, mount.source);
   } catch (Error& error) {
-    throw error.hint("this file system does not support id-mapped mounts, so the container's root could own nothing on it");
+    throw error.hint(
+        "this file system does not support id-mapped mounts, so the container's root could own nothing on "
+        "it");
   }
-  const unsigned flags = isolation::kNoDev | isolation::kNoSuid | (mount.readonly ? isolation::kReadOnly : 0U);
+  const unsigned flags =
+      isolation::kNoDev | isolation::kNoSuid | (mount.readonly ? isolation::kReadOnly : 0U);
   isolation::add_mount_flags(copy.get(), flags, Depth::whole_tree, mount.source);
   return copy;
 }
@@ -208,7 +216,8 @@ std::unique_ptr<quotas::Cgroup> container_cgroup(const Paths& paths, uint32_t nu
 void enter_private_mounts() {
   sys::unshare(CLONE_NEWNS, "mount namespace");
   // Slave, not private: what the host unmounts must not stay busy because of us.
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) throw Error::system("make mounts follow the host's");
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
+    throw Error::system("make mounts follow the host's");
 }
 
 void release_root(const std::string& run_directory) {
@@ -231,7 +240,8 @@ RunningInit launch(LaunchRequest& request, UndoStack& undo) {
 
   const quotas::CgroupLayout layout = quotas::detect_cgroup_layout();
   plan.cgroup_mounts = plan_cgroup_mounts(layout);
-  const auto cgroup = quotas::make_cgroup(layout, installation.paths.cgroup_parent(), container.identity.number);
+  const auto cgroup =
+      quotas::make_cgroup(layout, installation.paths.cgroup_parent(), container.identity.number);
   step("make cgroup", [&] { cgroup->create(); });
   undo.push("remove cgroup", [&installation, number = container.identity.number] {
     container_cgroup(installation.paths, number)->remove();
@@ -252,7 +262,8 @@ RunningInit launch(LaunchRequest& request, UndoStack& undo) {
   auto [host_end, container_end] = make_channel();
   quotas::CgroupEntry entry = cgroup->open_entry();
   plan.cgroup_tasks = std::move(entry.v1_tasks);
-  NewProcess init = step("clone init", [&] { return clone_init(spec, entry.v2_directory, plan, host_end, container_end); });
+  NewProcess init =
+      step("clone init", [&] { return clone_init(spec, entry.v2_directory, plan, host_end, container_end); });
   // The undo outlives this function's own descriptor.
   const auto doomed = std::make_shared<UniqueFd>(sys::duplicate(init.pidfd.get()));
   undo.push("kill init", [doomed] { kill_and_reap(doomed->get()); });
@@ -267,12 +278,14 @@ RunningInit launch(LaunchRequest& request, UndoStack& undo) {
       user_namespace = sys::open(fmt::format("/proc/{}/ns/user", init.pid), O_RDONLY);
     }
     host_end.send(Message::ids_mapped);
-    undo.push("unmount the root", [directory = installation.paths.runtime(container.name)] { release_root(directory); });
+    undo.push("unmount the root",
+              [directory = installation.paths.runtime(container.name)] { release_root(directory); });
     step("mount the root", [&] { mount_root(request, user_namespace.get()); });
     std::vector<UniqueFd> binds;
     std::vector<int> bind_numbers;
     step("copy host directories", [&] {
-      for (const MountSpec& mount : spec.mounts) binds.push_back(copy_bind_mount(mount, user_namespace.get()));
+      for (const MountSpec& mount : spec.mounts)
+        binds.push_back(copy_bind_mount(mount, user_namespace.get()));
       for (const UniqueFd& bind : binds) bind_numbers.push_back(bind.get());
     });
     host_end.send(Message::root_ready, "", bind_numbers);

@@ -29,12 +29,13 @@ struct LaunchRequest {
   std::function<void(const ProcessId&)> on_created;
 };
 
-// Makes everything that `request` describes and returns when execve has succeeded. Whatever it made is registered in
-// `undo`; the caller dismisses it when it takes over. Must run in a mount namespace of its own (enter_private_mounts),
-// in a single-threaded process that becomes init's parent.
+// Makes everything that `request` describes and returns when execve has succeeded. Whatever it made is
+// registered in `undo`; the caller dismisses it when it takes over. Must run in a mount namespace of its own
+// (enter_private_mounts), in a single-threaded process that becomes init's parent.
 RunningInit launch(LaunchRequest& request, UndoStack& undo);
 
-// Makes the mount namespace that launch mounts the root in: the host's mounts go on following the host's changes.
+// Makes the mount namespace that launch mounts the root in: the host's mounts go on following the host's
+// changes.
 void enter_private_mounts();
 // Unmounts what launch mounted there, after the container ended.
 void release_root(const std::string& run_directory);

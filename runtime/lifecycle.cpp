@@ -34,22 +34,27 @@ Observation look(const Installation& installation, const std::string& name) {
 Observation require_running(const Installation& installation, const std::string& name) {
   Observation seen = look(installation, name);
   if (seen.condition == Condition::damaged)
-    throw Error(seen.problem).hint(fmt::format("'holm gc' repairs what it can; 'holm destroy --force {}' removes the container", name));
+    throw Error(seen.problem)
+        .hint(fmt::format("'holm gc' repairs what it can; 'holm destroy --force {}' removes the container",
+                          name));
   if (!seen.has_init())
-    throw Error(fmt::format("container '{}' is not running", name)).hint(fmt::format("'holm start {}' starts it", name));
+    throw Error(fmt::format("container '{}' is not running", name))
+        .hint(fmt::format("'holm start {}' starts it", name));
   return seen;
 }
 
-// Runs in the forked child: becomes the monitor. Only calls what is safe between fork and exec of a single-threaded
-// process.
-[[noreturn]] void become_monitor(int program, const MonitorOptions& options, int report, const std::vector<int>& streams) {
+// Runs in the forked child: becomes the monitor. Only calls what is safe between fork and exec of a
+// single-threaded process.
+[[noreturn]] void become_monitor(int program, const MonitorOptions& options, int report,
+                                 const std::vector<int>& streams) {
   try {
     // First out of the way of the numbers that they shall get.
     std::vector<int> sources = {::fcntl(report, F_DUPFD, 64)};
     for (const int stream : streams) sources.push_back(::fcntl(stream, F_DUPFD, 64));
     const int own_program = ::fcntl(program, F_DUPFD_CLOEXEC, 64);
     for (size_t i = 0; i < sources.size(); ++i) {
-      if (::dup2(sources[i], kReportFd + static_cast<int>(i)) < 0) throw Error::system("pass descriptors to the monitor");
+      if (::dup2(sources[i], kReportFd + static_cast<int>(i)) < 0)
+        throw Error::system("pass descriptors to the monitor");
     }
     for (const int source : sources) ::close(source);
     isolation::execute_protected(own_program, monitor_arguments(options));
@@ -84,11 +89,13 @@ void write_stopped(const Installation& installation, State state, const std::str
   state.phase = Phase::stopped;
   state.init = {};
   state.monitor = {};
-  if (!state.last_exit) state.last_exit = ExitRecord{.status = kExitHolmFailed, .reason = reason, .at = std::time(nullptr)};
+  if (!state.last_exit)
+    state.last_exit = ExitRecord{.status = kExitHolmFailed, .reason = reason, .at = std::time(nullptr)};
   write_state(installation.paths, state);
 }
 
-// With init its whole pid namespace dies. What outlives it in the cgroup is left to whoever removes the cgroup.
+// With init its whole pid namespace dies. What outlives it in the cgroup is left to whoever removes the
+// cgroup.
 void kill_init(quotas::Cgroup& cgroup, const Observation& seen) {
   sys::pidfd_signal(seen.init.get(), SIGKILL);
   if (cgroup.is_frozen()) cgroup.thaw();  // v1's freezer keeps even the killed
@@ -101,12 +108,15 @@ void await_restart(const Installation& installation, const Observation& before) 
   const auto end = Clock::now() + kMonitorPatience;
   while (Clock::now() < end) {
     const Observation now = look(installation, before.name);
-    if (now.has_init() && now.state->init != before.state->init && now.condition == Condition::running) return;
+    if (now.has_init() && now.state->init != before.state->init && now.condition == Condition::running)
+      return;
     if (now.condition == Condition::stopped)
-      throw Error("it did not start again: " + (now.state && now.state->last_exit ? now.state->last_exit->reason : "its monitor ended"));
+      throw Error("it did not start again: " +
+                  (now.state && now.state->last_exit ? now.state->last_exit->reason : "its monitor ended"));
     std::this_thread::sleep_for(milliseconds(5));
   }
-  throw Error("it is not running again yet").hint(fmt::format("'holm list -a' and 'holm log --monitor {}' tell more", before.name));
+  throw Error("it is not running again yet")
+      .hint(fmt::format("'holm list -a' and 'holm log --monitor {}' tell more", before.name));
 }
 
 // Waits until the monitor has recorded that init's run is over.
@@ -117,8 +127,8 @@ void await_monitor(const Installation& installation, const Observation& seen) {
   settle(installation, seen.name);
 }
 
-// Whether init would notice the signal: it catches it, or blocks it to take it by sigwait(2) or signalfd(2). A signal
-// without either the kernel drops, as init is pid 1 of its namespace.
+// Whether init would notice the signal: it catches it, or blocks it to take it by sigwait(2) or signalfd(2).
+// A signal without either the kernel drops, as init is pid 1 of its namespace.
 bool notices_signal(pid_t init, int signal) {
   const auto status = read_file_if_exists(fmt::format("/proc/{}/status", init));
   if (!status) return false;
@@ -138,12 +148,15 @@ struct PoliteSignal {
 
 // The signal that an init takes as "power off": its program tells which init it is.
 PoliteSignal polite_signal(pid_t init) {
-  std::string program;
-  ignore_errors([&] { program = sys::read_link(fmt::format("/proc/{}/exe", init)); });  // it just ended
+  std::string program, name;
+  ignore_errors([&] {  // it just ended
+    program = sys::read_link(fmt::format("/proc/{}/exe", init));
+    name = trim(read_file(fmt::format("/proc/{}/comm", init)));
+  });
   program.erase(0, program.rfind('/') + 1);
-  if (program == "systemd") return {SIGRTMIN + 3, true};      // systemd(1)
-  if (program == "busybox") return {SIGUSR2, true};           // init of busybox
-  if (program == "init") return {SIGPWR, true};               // sysvinit: init(8)
+  if (program == "systemd") return {SIGRTMIN + 3, true};  // systemd(1)
+  if (program == "busybox" && (name == "init" || name == "linuxrc")) return {SIGUSR2, true};
+  if (program == "init") return {SIGPWR, true};  // sysvinit: init(8)
   return {SIGTERM, notices_signal(init, SIGTERM)};
 }
 
@@ -152,7 +165,8 @@ bool ask_until_ended(const Observation& seen, int signal, milliseconds timeout) 
   constexpr milliseconds kAskAgain(500);
   const auto end = Clock::now() + timeout;
   for (bool asked = false;;) {
-    if (!asked || !notices_signal(seen.state->init.pid, signal)) asked = sys::pidfd_signal(seen.init.get(), signal);
+    if (!asked || !notices_signal(seen.state->init.pid, signal))
+      asked = sys::pidfd_signal(seen.init.get(), signal);
     const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now());
     if (sys::pidfd_wait_ended(seen.init.get(), std::min(left, kAskAgain))) return true;
     if (left <= kAskAgain) return false;
@@ -209,7 +223,8 @@ StartedContainer start(const Installation& installation, StartOptions options) {
     const Observation before = look(installation, name);
     if (before.condition != Condition::stopped && before.condition != Condition::damaged)
       throw Error(fmt::format("it is {} already", condition_name(before.condition)));
-    Channel report = step("start the monitor", [&] { return spawn_monitor(options.monitor, options.streams); });
+    Channel report =
+        step("start the monitor", [&] { return spawn_monitor(options.monitor, options.streams); });
     options.streams.clear();
     try {
       report.expect(Message::running);
@@ -236,7 +251,8 @@ Stopped stop(const Installation& installation, const std::string& name, const St
     Stopped how = Stopped::politely;
     if (seen.has_init()) {
       const auto cgroup = container_cgroup(installation.paths, seen.state->number);
-      const bool gone = !options.kill_at_once && step("ask init to end", [&] { return end_politely(*cgroup, seen, options.timeout); });
+      const bool gone = !options.kill_at_once &&
+                        step("ask init to end", [&] { return end_politely(*cgroup, seen, options.timeout); });
       if (!gone) {
         how = Stopped::killed;
         step("kill init", [&] { kill_init(*cgroup, seen); });
@@ -247,7 +263,8 @@ Stopped stop(const Installation& installation, const std::string& name, const St
       return how;
     }
     step("await the monitor", [&] { await_monitor(installation, seen); });
-    remove_kernel_objects(installation.paths, seen.state->number);  // normally only the link, which the monitor leaves
+    remove_kernel_objects(installation.paths,
+                          seen.state->number);  // normally only the link, which the monitor leaves
     return how;
   });
 }
@@ -281,16 +298,20 @@ void destroy(const Installation& installation, const std::string& name, bool for
     if (!is_dns_label(name) || !sys::exists(doomed)) require_container(installation.paths, name);
   }
   if (force && look(installation, name).condition != Condition::stopped)
-    ignore_errors([&] { stop(installation, name, {.kill_at_once = true}); });  // what resists is met again below
+    ignore_errors(
+        [&] { stop(installation, name, {.kill_at_once = true}); });  // what resists is met again below
   const FileLock lock = lock_container(installation.paths, name);
   with_frame(fmt::format("cannot destroy container '{}'", name), [&] {
     settle(installation, name);
     const Observation seen = look(installation, name);
-    const bool is_stopped = seen.condition == Condition::stopped || (force && seen.condition == Condition::damaged);
+    const bool is_stopped =
+        seen.condition == Condition::stopped || (force && seen.condition == Condition::damaged);
     if (!is_stopped)
-      throw Error(fmt::format("it is {}", condition_name(seen.condition))).hint("stop it first, or use --force");
+      throw Error(fmt::format("it is {}", condition_name(seen.condition)))
+          .hint("stop it first, or use --force");
     uint32_t number = 0;
-    ignore_errors([&] { number = load_identity(installation.paths, name).number; });  // damaged: gc finds the rest
+    ignore_errors(
+        [&] { number = load_identity(installation.paths, name).number; });  // damaged: gc finds the rest
     if (number != 0) remove_kernel_objects(installation.paths, number);
     remove_container_files(installation.paths, name);
   });
@@ -300,19 +321,22 @@ void rename(const Installation& installation, const std::string& from, const std
   require_container(installation.paths, from);
   const FileLock lock = lock_container(installation.paths, from);
   const FileLock new_lock = lock_container(installation.paths, to);
-  if (container_exists(installation.paths, to)) throw Error(fmt::format("there is a container '{}' already", to));
+  if (container_exists(installation.paths, to))
+    throw Error(fmt::format("there is a container '{}' already", to));
   settle(installation, from);
   if (look(installation, from).condition != Condition::stopped)
     throw Error(fmt::format("cannot rename container '{}': it is running", from)).hint("stop it first");
   rename_container_files(installation.paths, from, to);
 }
 
-std::optional<int> wait(const Installation& installation, const std::string& name, std::optional<milliseconds> timeout) {
+std::optional<int> wait(const Installation& installation, const std::string& name,
+                        std::optional<milliseconds> timeout) {
   require_container(installation.paths, name);
   const auto end = timeout ? std::optional(Clock::now() + *timeout) : std::nullopt;
   for (;;) {
     const Observation seen = look(installation, name);
-    if (seen.condition == Condition::stopped) return seen.state && seen.state->last_exit ? seen.state->last_exit->status : 0;
+    if (seen.condition == Condition::stopped)
+      return seen.state && seen.state->last_exit ? seen.state->last_exit->status : 0;
     if (seen.condition == Condition::damaged) throw Error(seen.problem);
     milliseconds left(500);
     if (end) left = std::min(left, std::chrono::duration_cast<milliseconds>(*end - Clock::now()));
@@ -335,19 +359,22 @@ void settle(const Installation& installation, const std::string& name) {
       options.remove_when_stopped = seen.state->remove_when_stopped;
       spawn_monitor(options, {});
       // Until its socket listens, an announcement would be lost.
-      for (int attempt = 0; attempt < 200 && look(installation, name).condition == Condition::orphaned; ++attempt)
+      for (int attempt = 0; attempt < 200 && look(installation, name).condition == Condition::orphaned;
+           ++attempt)
         std::this_thread::sleep_for(milliseconds(5));
     });
     return;
   }
   if (seen.monitor || !container_exists(installation.paths, name)) return;
   uint32_t number = 0;
-  ignore_errors([&] { number = load_identity(installation.paths, name).number; });  // damaged: nothing to find it by
+  ignore_errors(
+      [&] { number = load_identity(installation.paths, name).number; });  // damaged: nothing to find it by
   const bool unfinished = seen.state && seen.state->phase != Phase::stopped;
   if (number == 0 || (!unfinished && !has_left_over(installation, number))) return;
   step("clean up after a killed monitor", [&] {
     remove_kernel_objects(installation.paths, number);
-    if (unfinished) write_stopped(installation, *seen.state, "its monitor was killed before init ran or after it ended");
+    if (unfinished)
+      write_stopped(installation, *seen.state, "its monitor was killed before init ran or after it ended");
   });
 }
 

@@ -1,4 +1,5 @@
-// The verbs that change a container's life, as the command line asks for them. Each takes the container's lock.
+// The verbs that change a container's life, as the command line asks for them. Each takes the container's
+// lock.
 #pragma once
 
 #include <chrono>
@@ -16,17 +17,18 @@ namespace holm::runtime {
 
 struct StartOptions {
   MonitorOptions monitor;
-  std::vector<UniqueFd> streams;  // pipes: three ends for the payload; console in the foreground: one client end
+  std::vector<UniqueFd>
+      streams;  // pipes: three ends for the payload; console in the foreground: one client end
 };
 
 // A monitor that reported "running".
 struct StartedContainer {
-  Channel report;                 // tells the end, where the command stays in the foreground
+  Channel report;  // tells the end, where the command stays in the foreground
   State state;
 };
 
-// Creates the container of `config` if it is not there; where it is there and stopped, the file becomes its config.
-// Returns its name.
+// Creates the container of `config` if it is not there; where it is there and stopped, the file becomes its
+// config. Returns its name.
 std::string create_from_file(const Installation& installation, const ConfigFile& config);
 // Starts a stopped container and returns when its init executes.
 StartedContainer start(const Installation& installation, StartOptions options);
@@ -46,17 +48,18 @@ void resume(const Installation& installation, const std::string& name);
 // Stops it if need be (only with `force`) and removes everything of it.
 void destroy(const Installation& installation, const std::string& name, bool force);
 void rename(const Installation& installation, const std::string& from, const std::string& to);
-// Waits until the container is stopped for good; its exit status. `timeout`: nothing means for ever; nothing is returned
-// when it is over first.
+// Waits until the container is stopped for good; its exit status. `timeout`: nothing means for ever; nothing
+// is returned when it is over first.
 std::optional<int> wait(const Installation& installation, const std::string& name,
                         std::optional<std::chrono::milliseconds> timeout);
 
-// Brings one container's record in line with the kernel after a monitor or a command was killed: a running container
-// without monitor is adopted, what is left of a dead one is removed. The caller holds the container's lock.
+// Brings one container's record in line with the kernel after a monitor or a command was killed: a running
+// container without monitor is adopted, what is left of a dead one is removed. The caller holds the
+// container's lock.
 void settle(const Installation& installation, const std::string& name);
 
 struct GarbageReport {
-  std::vector<std::string> removed;   // "cgroup of container 7", ...
+  std::vector<std::string> removed;  // "cgroup of container 7", ...
   std::vector<std::string> problems;
 };
 // Settles every container and removes whatever of this installation no container owns.

@@ -56,12 +56,14 @@ Inherited take_inherited(const MonitorOptions& options) {
 // Survives the terminal and the session of whoever started it.
 void detach_from_session(const std::string& run_directory) {
   ::setsid();  // fails only where this already leads a session
-  for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU}) ::signal(signal, SIG_IGN);
+  for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU})
+    ::signal(signal, SIG_IGN);
   ::signal(SIGCHLD, SIG_DFL);
   if (::chdir("/") != 0) throw Error::system("enter '/'");
   ::umask(022);
   const UniqueFd null = sys::open("/dev/null", O_RDWR);
-  const UniqueFd log = sys::open(run_directory + "/monitor.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+  const UniqueFd log =
+      sys::open(run_directory + "/monitor.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
   if (::dup2(null.get(), 0) < 0 || ::dup2(log.get(), 1) < 0 || ::dup2(log.get(), 2) < 0)
     throw Error::system("redirect the monitor's streams");
   ::prctl(PR_SET_NAME, "holm-monitor");
@@ -134,7 +136,9 @@ int Monitor::run() {
         break;
       } catch (Error& error) {
         log_line(error.report());
-        state_.last_exit = ExitRecord{.status = kExitHolmFailed, .reason = "cannot restart: " + error.message(), .at = std::time(nullptr)};
+        state_.last_exit = ExitRecord{.status = kExitHolmFailed,
+                                      .reason = "cannot restart: " + error.message(),
+                                      .at = std::time(nullptr)};
         next = spec().on_crash == OnCrash::restart ? Next::start_after_pause : Next::stop;
       }
     }
@@ -242,7 +246,8 @@ InitEnd Monitor::wait_for_end() {
 void Monitor::finish_run(const InitEnd& end) {
   if (console_) console_->drain();
   OomFacts oom;
-  ignore_errors([&] { oom.kills = cgroup_->usage().oom_kills; });  // the group may be gone; then nothing is known
+  ignore_errors(
+      [&] { oom.kills = cgroup_->usage().oom_kills; });  // the group may be gone; then nothing is known
   oom.limit = spec().limits.memory.limit;
   state_.last_exit = describe_end(end, oom, intent_);
   log_line(state_.last_exit->reason);
@@ -255,21 +260,27 @@ void Monitor::finish_run(const InitEnd& end) {
 
 void Monitor::pause_before_restart() {
   const milliseconds pause = restart_pause(++crashes_);
-  if (state_.last_exit) state_.last_exit->reason += fmt::format("; restart {} after {:.1f} s", crashes_, static_cast<double>(pause.count()) / 1000);
+  if (state_.last_exit)
+    state_.last_exit->reason +=
+        fmt::format("; restart {} after {:.1f} s", crashes_, static_cast<double>(pause.count()) / 1000);
   record(Phase::restarting);
   serve_until(-1, Clock::now() + pause);
 }
 
 void Monitor::report(Message message, const std::string& text) {
   if (!inherited_.report) return;
-  ignore_errors([&] { inherited_.report->send(message, text); });  // the command may be gone; the container goes on
+  ignore_errors(
+      [&] { inherited_.report->send(message, text); });  // the command may be gone; the container goes on
 }
 
 void Monitor::report_failure(const Error& error) {
   log_line(error.report());
   ignore_errors([&] {  // a state that cannot be written is corrected by the next command
     state_.init = {};
-    if (!state_.last_exit) state_.last_exit = ExitRecord{.status = error.exit_status(), .reason = "did not start: " + error.message(), .at = std::time(nullptr)};
+    if (!state_.last_exit)
+      state_.last_exit = ExitRecord{.status = error.exit_status(),
+                                    .reason = "did not start: " + error.message(),
+                                    .at = std::time(nullptr)};
     record(Phase::stopped);
   });
   report(Message::failed, error.encode());
@@ -324,7 +335,8 @@ int run_monitor(const MonitorOptions& options) noexcept {
   std::optional<Channel> early_report;
   try {
     detach_from_session(paths_from_environment().runtime(options.name));
-    if (!isolation::is_program_protected()) throw Error("a monitor must be started from the protected program");
+    if (!isolation::is_program_protected())
+      throw Error("a monitor must be started from the protected program");
     Inherited inherited = take_inherited(options);
     if (inherited.report) early_report.emplace(sys::duplicate(inherited.report->fd()));
     step("enter private mounts", [] { enter_private_mounts(); });
@@ -333,7 +345,8 @@ int run_monitor(const MonitorOptions& options) noexcept {
     return monitor->run();
   } catch (Error& error) {
     if (monitor) monitor->report_failure(error);
-    if (early_report) ignore_errors([&] { early_report->send(Message::failed, error.encode()); });  // nobody listens
+    if (early_report)
+      ignore_errors([&] { early_report->send(Message::failed, error.encode()); });  // nobody listens
   } catch (const std::exception& failure) {
     if (monitor) monitor->report_failure(Error(failure.what()));
   }

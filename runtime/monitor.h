@@ -13,16 +13,16 @@ enum class StdioMode {
 };
 
 // The descriptors that a monitor inherits from the command that starts it.
-inline constexpr int kReportFd = 3;          // the monitor's end of the handshake with the command
-inline constexpr int kFirstStreamFd = 4;     // pipes: 4, 5, 6; console in the foreground: 4 is a console client
+inline constexpr int kReportFd = 3;       // the monitor's end of the handshake with the command
+inline constexpr int kFirstStreamFd = 4;  // pipes: 4, 5, 6; console in the foreground: 4 is a console client
 
 struct MonitorOptions {
   std::string name;
   StdioMode stdio = StdioMode::console;
-  bool foreground = false;                    // the command waits for the end of the payload
-  bool adopt = false;                         // watch a container whose monitor was killed
+  bool foreground = false;  // the command waits for the end of the payload
+  bool adopt = false;       // watch a container whose monitor was killed
   bool remove_when_stopped = false;
-  std::vector<std::string> command;           // instead of the configured one; empty: as configured
+  std::vector<std::string> command;  // instead of the configured one; empty: as configured
 };
 
 // The arguments with which the program is executed as a monitor, and back.
@@ -30,8 +30,8 @@ std::vector<std::string> monitor_arguments(const MonitorOptions& options);
 MonitorOptions parse_monitor_arguments(const std::vector<std::string>& arguments);
 inline constexpr const char* kMonitorVerb = "monitor-process";  // not a verb for people
 
-// Runs until the container is stopped for good; the exit status of the process. Never throws: errors go to the command
-// that waits for the report, or into monitor.log.
+// Runs until the container is stopped for good; the exit status of the process. Never throws: errors go to
+// the command that waits for the report, or into monitor.log.
 int run_monitor(const MonitorOptions& options) noexcept;
 
 }  // namespace holm::runtime

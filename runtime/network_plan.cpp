@@ -42,7 +42,9 @@ netsetup::HostNetworkSettings host_network_settings(const Installation& installa
   settings.bridge = installation.paths.bridge();
   settings.table = installation.paths.firewall_table();
   settings.state_directory = installation.paths.state;
-  settings.is_own_link = [paths = installation.paths](const std::string& link) { return paths.number_of_veth(link) >= 0; };
+  settings.is_own_link = [paths = installation.paths](const std::string& link) {
+    return paths.number_of_veth(link) >= 0;
+  };
   settings.subnet4 = installation.settings.subnet;
   settings.subnet6 = installation.settings.subnet6;
   for (const auto& server : installation.settings.nameservers)
@@ -62,15 +64,20 @@ NetworkPlan plan_network(const Installation& installation, const StoredContainer
     plan.links.push_back(plan_link(installation, container, network, nic, addresses));
   }
   for (const auto& address : addresses) plan.addresses.push_back(netsetup::format_host_address(address));
-  const auto add = [&](const char* path, const std::string& text) { plan.name_files.push_back({path, std::string(kNameFileMark) + text}); };
-  if (spec.networks.front().mode != netsetup::NicMode::none) add("etc/resolv.conf", make_resolver_text(installation));
+  const auto add = [&](const char* path, const std::string& text) {
+    plan.name_files.push_back({path, std::string(kNameFileMark) + text});
+  };
+  if (spec.networks.front().mode != netsetup::NicMode::none)
+    add("etc/resolv.conf", make_resolver_text(installation));
   add("etc/hosts", netsetup::make_hosts(spec.hostname, addresses));
   // An init takes its host name from this file, whatever the kernel was told.
   plan.name_files.push_back({"etc/hostname", spec.hostname + "\n", true});
   return plan;
 }
 
-void release_addresses(const Paths& paths, const std::string& name) { netsetup::release_addresses(paths.addresses(), name); }
+void release_addresses(const Paths& paths, const std::string& name) {
+  netsetup::release_addresses(paths.addresses(), name);
+}
 
 void rename_addresses(const Paths& paths, const std::string& from, const std::string& to) {
   netsetup::rename_address_owner(paths.addresses(), from, to);

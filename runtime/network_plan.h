@@ -12,9 +12,9 @@
 namespace holm::runtime {
 
 struct NetworkPlan {
-  std::vector<netsetup::LinkPlan> links;   // one per nat interface
-  std::vector<std::string> addresses;      // "10.0.3.10", "fd00::10"
-  std::vector<NameFile> name_files;        // resolv.conf, hosts, hostname
+  std::vector<netsetup::LinkPlan> links;  // one per nat interface
+  std::vector<std::string> addresses;     // "10.0.3.10", "fd00::10"
+  std::vector<NameFile> name_files;       // resolv.conf, hosts, hostname
 };
 
 netsetup::HostNetworkSettings host_network_settings(const Installation& installation);

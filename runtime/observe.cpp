@@ -21,7 +21,7 @@ Condition condition_of(const Observation& seen, const Paths& paths, const quotas
 }  // namespace
 
 const char* condition_name(Condition condition) {
-  constexpr std::array<const char*, 7> kNames = {"stopped", "starting", "running", "paused",
+  constexpr std::array<const char*, 7> kNames = {"stopped",    "starting", "running", "paused",
                                                  "restarting", "orphaned", "damaged"};
   return kNames[static_cast<size_t>(condition)];
 }

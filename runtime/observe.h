@@ -25,14 +25,15 @@ const char* condition_name(Condition condition);
 struct Observation {
   std::string name;
   Condition condition = Condition::stopped;
-  std::optional<State> state;    // as recorded; nothing where it never ran or cannot be read
-  UniqueFd init;                 // a pidfd, where init lives
-  UniqueFd monitor;              // a pidfd, where the monitor lives
-  std::string problem;           // why it is damaged
+  std::optional<State> state;  // as recorded; nothing where it never ran or cannot be read
+  UniqueFd init;               // a pidfd, where init lives
+  UniqueFd monitor;            // a pidfd, where the monitor lives
+  std::string problem;         // why it is damaged
   bool has_init() const { return static_cast<bool>(init); }
 };
 
-// Looks at one container. Never throws for what is wrong with the container itself: that is `damaged` with a problem.
+// Looks at one container. Never throws for what is wrong with the container itself: that is `damaged` with a
+// problem.
 Observation observe(const Paths& paths, const quotas::CgroupLayout& layout, const std::string& name);
 std::vector<Observation> observe_all(const Paths& paths, const quotas::CgroupLayout& layout);
 

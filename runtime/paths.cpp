@@ -41,7 +41,8 @@ std::string Paths::firewall_table() const {
 }
 
 std::string Paths::veth(uint32_t number) const {
-  return installation().empty() ? fmt::format("hm{}", number) : fmt::format("hm{}-{}", installation(), number);
+  return installation().empty() ? fmt::format("hm{}", number)
+                                : fmt::format("hm{}-{}", installation(), number);
 }
 
 int64_t Paths::number_of_veth(const std::string& link) const {

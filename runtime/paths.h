@@ -14,7 +14,8 @@ struct Paths {
   std::string run = kDefaultRunDirectory;
   std::string host_config = "/etc/holm/holm.toml";
 
-  // "" for the default run directory, else four hexadecimal digits of its hash: installations live side by side.
+  // "" for the default run directory, else four hexadecimal digits of its hash: installations live side by
+  // side.
   std::string installation() const;
 
   std::string templates() const { return state + "/templates"; }

@@ -43,9 +43,11 @@ Error describe_exec_failure(int error_number, const std::string& program) {
   Error error = Error::system(error_number, fmt::format("execute '{}'", program));
   const bool is_there = ::access(program.c_str(), F_OK) == 0;
   error.exit_status(error_number == ENOENT && !is_there ? kExitNotFound : kExitNotExecutable);
-  if (error_number == ENOENT && is_there) error.hint("its interpreter or dynamic loader is not in this root file system");
+  if (error_number == ENOENT && is_there)
+    error.hint("its interpreter or dynamic loader is not in this root file system");
   if (error_number == EACCES) error.hint("it is no executable file, or lies on a file system mounted noexec");
-  if (error_number == ENOEXEC) error.hint("it is no program of this machine's architecture; a script needs a '#!' line");
+  if (error_number == ENOEXEC)
+    error.hint("it is no program of this machine's architecture; a script needs a '#!' line");
   return error;
 }
 
@@ -71,11 +73,12 @@ isolation::ContainerUser find_user(const std::string& user) {
 
 std::vector<std::string> payload_environment(const isolation::ContainerUser& user,
                                              const std::map<std::string, std::string>& added) {
-  std::map<std::string, std::string> variables = {{"PATH", kDefaultPath},
-                                                  {"HOME", user.home.empty() ? "/" : user.home},
-                                                  {"USER", user.name.empty() ? std::to_string(user.uid) : user.name},
-                                                  {"TERM", "linux"},
-                                                  {"container", "holm"}};
+  std::map<std::string, std::string> variables = {
+      {"PATH", kDefaultPath},
+      {"HOME", user.home.empty() ? "/" : user.home},
+      {"USER", user.name.empty() ? std::to_string(user.uid) : user.name},
+      {"TERM", "linux"},
+      {"container", "holm"}};
   for (const auto& [name, value] : added) variables[name] = value;
   std::vector<std::string> environment;
   for (const auto& [name, value] : variables) environment.push_back(name + "=" + value);
@@ -93,14 +96,16 @@ void drop_privileges(const ContainerSpec& spec, const isolation::ContainerUser& 
 
 void execute_payload(const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
                      const std::string& workdir) {
-  if (::chdir(workdir.c_str()) != 0) throw Error::system(fmt::format("enter working directory '{}'", workdir));
+  if (::chdir(workdir.c_str()) != 0)
+    throw Error::system(fmt::format("enter working directory '{}'", workdir));
   char resolved[4096];
   // The kernel answers "(unreachable)" for a directory outside of this root (CVE-2024-21626).
   if (!::getcwd(resolved, sizeof resolved) || resolved[0] != '/')
     throw Error(fmt::format("working directory '{}' is not inside the container", workdir));
   const std::string program = find_in_path(arguments.front(), environment);
   if (program.empty()) {
-    Error error(fmt::format("execute '{}': there is no such program in the container's PATH", arguments.front()));
+    Error error(
+        fmt::format("execute '{}': there is no such program in the container's PATH", arguments.front()));
     throw error.exit_status(kExitNotFound);
   }
   std::vector<char*> words, variables;

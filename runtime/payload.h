@@ -23,12 +23,13 @@ isolation::ContainerUser find_user(const std::string& user);
 std::vector<std::string> payload_environment(const isolation::ContainerUser& user,
                                              const std::map<std::string, std::string>& added);
 
-// no_new_privs (for commands), the system call filter, user, groups and capabilities, in the one order that works.
-// Afterwards the process has the rights of the payload. Resource limits are the host half's (launch, exec).
+// no_new_privs (for commands), the system call filter, user, groups and capabilities, in the one order that
+// works. Afterwards the process has the rights of the payload. Resource limits are the host half's (launch,
+// exec).
 void drop_privileges(const ContainerSpec& spec, const isolation::ContainerUser& user);
 
 // Executes the payload. Throws with exit status 126 (not executable) or 127 (not found).
-[[noreturn]] void execute_payload(const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
-                                  const std::string& workdir);
+[[noreturn]] void execute_payload(const std::vector<std::string>& arguments,
+                                  const std::vector<std::string>& environment, const std::string& workdir);
 
 }  // namespace holm::runtime

@@ -28,7 +28,8 @@ constexpr uint64_t kInfoExit = 1 << 3;
 std::optional<int> exit_status_in_pidfd(int pidfd) {
   PidfdInfo info = {};
   info.mask = kInfoExit;
-  if (::ioctl(pidfd, _IOWR(0xFF, 11, PidfdInfo), &info) != 0 || (info.mask & kInfoExit) == 0) return std::nullopt;
+  if (::ioctl(pidfd, _IOWR(0xFF, 11, PidfdInfo), &info) != 0 || (info.mask & kInfoExit) == 0)
+    return std::nullopt;
   return info.exit_code;
 }
 

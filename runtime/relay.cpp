@@ -42,7 +42,9 @@ class RelaySignals {
   // The next signal, 0 for none.
   int take() {
     signalfd_siginfo info = {};
-    return ::read(fd_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info) ? static_cast<int>(info.ssi_signo) : 0;
+    return ::read(fd_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)
+               ? static_cast<int>(info.ssi_signo)
+               : 0;
   }
 
  private:
@@ -172,7 +174,8 @@ RelayEnd relay_pty(int master, int pidfd) {
                        {output_open ? master : -1, POLLIN, 0},
                        {input_open ? 0 : -1, POLLIN, 0}};
     wait_for(wanted, std::size(wanted));
-    if (is_ready(wanted[2]) && copy_some(master, 1) == Copied::end) output_open = false;  // EIO: no slave is open
+    if (is_ready(wanted[2]) && copy_some(master, 1) == Copied::end)
+      output_open = false;  // EIO: no slave is open
     if (is_ready(wanted[3]) && copy_some(0, master) == Copied::end) input_open = false;
     if (is_ready(wanted[1]) && signals.take() == SIGWINCH) resize();
     if (is_ready(wanted[0])) {

@@ -21,7 +21,8 @@ struct PayloadPipes {
 };
 PayloadPipes make_payload_pipes();
 
-// The terminal of standard input in raw mode; restored when this object ends, and never touched where input is none.
+// The terminal of standard input in raw mode; restored when this object ends, and never touched where input
+// is none.
 class RawTerminal {
  public:
   RawTerminal();
@@ -44,7 +45,8 @@ enum class RelayEnd {
 // What to do with a signal that comes to the command: true ends the relay (interrupted).
 using OnSignal = std::function<bool(int signal)>;
 
-// Until `ended` (a pidfd, or a socket that gets readable or closed) is ready; then takes what is left in the pipes.
+// Until `ended` (a pidfd, or a socket that gets readable or closed) is ready; then takes what is left in the
+// pipes.
 RelayEnd relay_pipes(StreamEnds& streams, int ended, const OnSignal& on_signal);
 // Between the terminal and the master of a pty, until `pidfd` is ready.
 RelayEnd relay_pty(int master, int pidfd);

@@ -1,5 +1,5 @@
-// The validated, typed description that a container is built from. Config files (and later OCI bundles) become one;
-// launch builds from nothing else.
+// The validated, typed description that a container is built from. Config files (and later OCI bundles)
+// become one; launch builds from nothing else.
 #pragma once
 
 #include <map>

@@ -47,7 +47,8 @@ ExitRecord exit_from_json(const json& value) {
   return record;
 }
 
-// Field 22 and the state letter of /proc/PID/stat; the command name before them may hold blanks and parentheses.
+// Field 22 and the state letter of /proc/PID/stat; the command name before them may hold blanks and
+// parentheses.
 std::optional<std::pair<char, uint64_t>> stat_of(pid_t pid) {
   const auto text = read_file_if_exists(fmt::format("/proc/{}/stat", pid));
   if (!text) return std::nullopt;
@@ -60,7 +61,9 @@ std::optional<std::pair<char, uint64_t>> stat_of(pid_t pid) {
   return std::pair(fields[0][0], *start_time);
 }
 
-std::string state_path(const Paths& paths, const std::string& name) { return paths.runtime(name) + "/state.json"; }
+std::string state_path(const Paths& paths, const std::string& name) {
+  return paths.runtime(name) + "/state.json";
+}
 
 }  // namespace
 
@@ -83,18 +86,12 @@ std::optional<UniqueFd> open_process(const ProcessId& process) {
 const char* phase_name(Phase phase) { return kPhaseNames[static_cast<size_t>(phase)]; }
 
 std::string encode_state(const State& state) {
-  json value = {{"version", kFormatVersion},
-                {"name", state.name},
-                {"number", state.number},
-                {"phase", phase_name(state.phase)},
-                {"init", to_json(state.init)},
-                {"monitor", to_json(state.monitor)},
-                {"boot_id", state.boot_id},
-                {"started_at", state.started_at},
-                {"restarts", state.restarts},
-                {"addresses", state.addresses},
-                {"warnings", state.warnings},
-                {"remove_when_stopped", state.remove_when_stopped}};
+  json value = {{"version", kFormatVersion},   {"name", state.name},
+                {"number", state.number},      {"phase", phase_name(state.phase)},
+                {"init", to_json(state.init)}, {"monitor", to_json(state.monitor)},
+                {"boot_id", state.boot_id},    {"started_at", state.started_at},
+                {"restarts", state.restarts},  {"addresses", state.addresses},
+                {"warnings", state.warnings},  {"remove_when_stopped", state.remove_when_stopped}};
   if (state.last_exit) value["last_exit"] = to_json(*state.last_exit);
   return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -103,7 +100,8 @@ State decode_state(const std::string& text) {
   try {
     const json value = json::parse(text);
     if (value.at("version").get<int>() > kFormatVersion)
-      throw Error("written by a newer version of Holm").hint("use that version, or stop the container with it first");
+      throw Error("written by a newer version of Holm")
+          .hint("use that version, or stop the container with it first");
     State state;
     state.name = value.at("name");
     state.number = value.at("number");
@@ -133,7 +131,8 @@ std::optional<State> read_state(const Paths& paths, const std::string& name) {
 }
 
 void write_state(const Paths& paths, const State& state) {
-  // Below /run nothing outlives the machine, so a sync would only cost time; rename keeps it whole for readers.
+  // Below /run nothing outlives the machine, so a sync would only cost time; rename keeps it whole for
+  // readers.
   replace_file(state_path(paths, state.name), encode_state(state));
 }
 

@@ -1,5 +1,6 @@
-// What is known of one container's run: /run/holm/NAME/state.json, written whole after each change by the process that
-// made the change. Readers check it against the kernel (inventory.h) before they print any of it.
+// What is known of one container's run: /run/holm/NAME/state.json, written whole after each change by the
+// process that made the change. Readers check it against the kernel (inventory.h) before they print any of
+// it.
 #pragma once
 
 #include <sys/types.h>
@@ -35,12 +36,13 @@ const char* phase_name(Phase phase);
 
 // How a run ended.
 struct ExitRecord {
-  int status = 0;            // exit code, or 128 + signal
-  int signal = 0;            // the signal that ended init, 0 for none
+  int status = 0;  // exit code, or 128 + signal
+  int signal = 0;  // the signal that ended init, 0 for none
   bool out_of_memory = false;
-  bool requested = false;    // holm stop, kill, reboot or destroy asked for it
-  std::string reason;        // a sentence: "exited with status 3", "killed: out of memory at 64 MiB; raise memory.limit"
-  int64_t at = 0;            // seconds since the epoch
+  bool requested = false;  // holm stop, kill, reboot or destroy asked for it
+  std::string
+      reason;  // a sentence: "exited with status 3", "killed: out of memory at 64 MiB; raise memory.limit"
+  int64_t at = 0;  // seconds since the epoch
 };
 
 struct State {
@@ -49,9 +51,9 @@ struct State {
   Phase phase = Phase::stopped;
   ProcessId init;
   ProcessId monitor;
-  std::string boot_id;       // /proc/sys/kernel/random/boot_id of the boot that the pids belong to
-  int64_t started_at = 0;    // seconds since the epoch
-  unsigned restarts = 0;     // since the last start by a person
+  std::string boot_id;     // /proc/sys/kernel/random/boot_id of the boot that the pids belong to
+  int64_t started_at = 0;  // seconds since the epoch
+  unsigned restarts = 0;   // since the last start by a person
   std::vector<std::string> addresses;
   std::vector<std::string> warnings;
   std::optional<ExitRecord> last_exit;

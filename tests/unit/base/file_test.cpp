@@ -40,7 +40,8 @@ TEST_CASE("a FIFO in a root is refused, not waited for, and links stay inside") 
   REQUIRE(::mkfifo((directory.path() + "/fifo").c_str(), 0600) == 0);
   REQUIRE(::symlink("/etc/passwd", (directory.path() + "/outside").c_str()) == 0);
   const UniqueFd root = sys::open(directory.path(), O_PATH | O_DIRECTORY);
-  CHECK_THROWS_WITH_AS(read_file_in_root(root.get(), "/fifo"), doctest::Contains("not a regular file"), Error);
+  CHECK_THROWS_WITH_AS(read_file_in_root(root.get(), "/fifo"), doctest::Contains("not a regular file"),
+                       Error);
   CHECK_FALSE(read_file_in_root(root.get(), "/outside").has_value());
 }
 
@@ -49,7 +50,10 @@ TEST_CASE("what was made is undone in reverse, and a failing undo is told beside
   try {
     with_undo([&](UndoStack& undo) {
       undo.push("remove a", [&] { order += "a"; });
-      undo.push("remove b", [&] { order += "b"; throw Error("busy"); });
+      undo.push("remove b", [&] {
+        order += "b";
+        throw Error("busy");
+      });
       throw Error("cause");
     });
   } catch (const Error& error) {
@@ -60,7 +64,11 @@ TEST_CASE("what was made is undone in reverse, and a failing undo is told beside
 
 TEST_CASE("an error survives the way through a socket") {
   Error error = Error::system(1, "mount 'proc' on '/proc'");
-  error.frame("cannot start container 'web'").at("inside the container").step("mount file systems").hint("try").exit_status(126);
+  error.frame("cannot start container 'web'")
+      .at("inside the container")
+      .step("mount file systems")
+      .hint("try")
+      .exit_status(126);
   const Error copy = Error::decode(error.encode());
   CHECK(copy.report() == error.report());
   CHECK(copy.report() ==
@@ -68,4 +76,18 @@ TEST_CASE("an error survives the way through a socket") {
         "  at:   inside the container, step 'mount file systems'\n  hint: try");
   CHECK(copy.exit_status() == 126);
   CHECK(copy.error_number() == 1);
+}
+
+TEST_CASE("a tree that is deeper than there are descriptors is removed all the same") {
+  test::TemporaryDirectory directory;
+  const std::string top = directory.path() + "/top";
+  sys::make_directory(top, 0700);
+  UniqueFd at = sys::open(top, O_RDONLY | O_DIRECTORY);
+  for (int depth = 0; depth < 3000; ++depth) {
+    sys::make_directory_at(at.get(), "d", 0700);
+    at = sys::open_at(at.get(), "d", O_RDONLY | O_DIRECTORY);
+  }
+  at.reset();
+  CHECK(sys::remove_tree(top));
+  CHECK_FALSE(sys::exists(top));
 }

@@ -1,0 +1,215 @@
+#include "tests/support/holm_runner.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
+#include <cstdlib>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "runtime/paths.h"
+
+namespace holm::test {
+namespace {
+
+pid_t spawn(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment,
+            int in, int out, int errors) {
+  const pid_t child = ::fork();
+  if (child != 0) return child;
+  for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
+  ::dup2(in, 0);
+  ::dup2(out, 1);
+  ::dup2(errors, 2);
+  sys::close_range_from(3);
+  std::vector<char*> words;
+  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  ::execvp(words[0], words.data());
+  ::_exit(127);
+}
+
+UniqueFd file_with(const std::string& content) {
+  UniqueFd fd(::memfd_create("input", MFD_CLOEXEC));
+  sys::write_all(fd.get(), content, "input");
+  ::lseek(fd.get(), 0, SEEK_SET);
+  return fd;
+}
+
+std::string content_of(const UniqueFd& fd) {
+  ::lseek(fd.get(), 0, SEEK_SET);
+  return read_fd(fd.get(), "output", 64 << 20);
+}
+
+bool tree_holds(const std::string& directory, const std::string& name) {
+  return sys::exists(directory + "/" + name);
+}
+
+void find_cgroups(const std::string& parent, std::vector<std::string>& found) {
+  if (tree_holds("/sys/fs/cgroup", parent)) found.push_back("cgroup /sys/fs/cgroup/" + parent);
+  for (const std::string& hierarchy : list_directory("/sys/fs/cgroup")) {
+    const std::string path = "/sys/fs/cgroup/" + hierarchy + "/" + parent;
+    if (sys::exists(path)) found.push_back("cgroup " + path);
+  }
+}
+
+}  // namespace
+
+Result run_host(const std::vector<std::string>& command,
+                const std::map<std::string, std::string>& environment, const std::string& input) {
+  // Files, not pipes: a monitor that inherits them must not keep the test waiting for the end of a stream.
+  const UniqueFd in = file_with(input), out = file_with(""), errors = file_with("");
+  const pid_t child = spawn(command, environment, in.get(), out.get(), errors.get());
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  Result result;
+  result.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  result.out = content_of(out);
+  result.errors = content_of(errors);
+  return result;
+}
+
+bool eventually(const std::function<bool()>& holds, std::chrono::milliseconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() >= end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
+
+std::string holm_program() {
+  const char* program = std::getenv("HOLM_PROGRAM");
+  return program ? program : "holm";
+}
+
+Installation::Installation() { holm_ok({"template", "build", "busybox"}); }
+
+Installation::~Installation() {
+  // Not through names that a test may have damaged: whatever is there.
+  for (const std::string& name : list_directory(state_directory() + "/containers")) {
+    if (name.front() != '.') holm({"destroy", "--force", name});
+  }
+  holm({"gc"});
+  // Links end a moment after their network namespace.
+  eventually([&] { return leftovers().empty(); }, std::chrono::seconds(3));
+  for (const std::string& left : leftovers()) CHECK_MESSAGE(false, "left behind: ", left);
+}
+
+std::map<std::string, std::string> Installation::environment() const {
+  return {{"HOLM_STATE_DIR", state_directory()},
+          {"HOLM_RUN_DIR", run_directory()},
+          {"HOLM_HOST_CONFIG", host_config()}};
+}
+
+Result Installation::holm(const std::vector<std::string>& words,
+                          const std::map<std::string, std::string>& extra_environment,
+                          const std::string& input) const {
+  std::vector<std::string> command = {holm_program()};
+  command.insert(command.end(), words.begin(), words.end());
+  auto variables = environment();
+  variables.insert(extra_environment.begin(), extra_environment.end());
+  return run_host(command, variables, input);
+}
+
+std::string Installation::holm_ok(const std::vector<std::string>& words) const {
+  const Result result = holm(words);
+  CHECK_MESSAGE(result.status == 0, "holm ", join(words, " "), ": ", result.errors);
+  return result.out;
+}
+
+pid_t Installation::holm_background(const std::vector<std::string>& words,
+                                    const std::map<std::string, std::string>& extra_environment) const {
+  std::vector<std::string> command = {holm_program()};
+  command.insert(command.end(), words.begin(), words.end());
+  auto variables = environment();
+  variables.insert(extra_environment.begin(), extra_environment.end());
+  const UniqueFd null = sys::open("/dev/null", O_RDWR);
+  return spawn(command, variables, null.get(), null.get(), null.get());
+}
+
+std::string Installation::write_config(const std::string& name, const std::string& text) const {
+  const std::string path = directory() + "/" + name + ".toml";
+  const bool has_root =
+      text.find("template") != std::string::npos || text.find("root =") != std::string::npos;
+  const bool has_network = text.find("[[network]]") != std::string::npos;
+  replace_file(path, (has_root ? "" : "template = \"busybox\"\n") + text +
+                         (has_network ? "" : "\n[[network]]\nmode = \"none\"\n"));
+  return path;
+}
+
+void Installation::start(const std::string& name, const std::string& text) const {
+  holm_ok({"start", write_config(name, text)});
+}
+
+std::string Installation::column(const std::string& name, const std::string& column) const {
+  for (const std::string& line : split(holm_ok({"list", "-a", "-H", "-o", "name," + column}), '\n')) {
+    if (!line.starts_with(name + " ")) continue;
+    return std::string(trim(std::string_view(line).substr(name.size())));
+  }
+  return "";
+}
+
+pid_t Installation::pid_of(const std::string& name) const {
+  return static_cast<pid_t>(parse_unsigned(column(name, "pid")).value_or(0));
+}
+
+std::string Installation::mark() const {
+  runtime::Paths paths;
+  paths.run = run_directory();
+  return paths.installation();
+}
+
+std::vector<std::string> Installation::leftovers() const {
+  runtime::Paths paths;
+  paths.state = state_directory();
+  paths.run = run_directory();
+  std::vector<std::string> found;
+  find_cgroups(paths.cgroup_parent(), found);
+  for (const std::string& link : list_directory("/sys/class/net")) {
+    if (link == paths.bridge() || paths.number_of_veth(link) >= 0) found.push_back("link " + link);
+  }
+  if (run_host({"nft", "list", "table", "inet", paths.firewall_table()}).status == 0)
+    found.push_back("table " + paths.firewall_table());
+  if (read_file("/proc/self/mountinfo").find(directory()) != std::string::npos)
+    found.push_back("a mount below " + directory());
+  for (const std::string& name : list_directory(run_directory())) found.push_back("run directory " + name);
+  for (const std::string& name : list_directory(state_directory() + "/containers"))
+    found.push_back("container directory " + name);
+  for (const std::string& name : list_directory(state_directory() + "/numbers"))
+    found.push_back("number " + name);
+  for (const std::string& name : list_directory(state_directory() + "/addresses"))
+    found.push_back("address " + name);
+  for (const std::string& entry : list_directory("/proc")) {
+    if (!parse_unsigned(entry)) continue;
+    std::string environment;
+    ignore_errors(
+        [&] { environment = read_file_if_exists("/proc/" + entry + "/environ").value_or(""); });  // it ended
+    std::string command;
+    ignore_errors(
+        [&] { command = read_file_if_exists("/proc/" + entry + "/cmdline").value_or(""); });  // it ended
+    if (command.find("monitor-process") != std::string::npos &&
+        environment.find("HOLM_RUN_DIR=" + run_directory()) != std::string::npos)
+      found.push_back("monitor " + entry);
+  }
+  return found;
+}
+
+bool have_root() { return ::geteuid() == 0; }
+bool have_cgroup_v2() {
+  const auto controllers = read_file_if_exists("/sys/fs/cgroup/cgroup.controllers");
+  return controllers && controllers->find("memory") != std::string::npos;
+}
+bool have_nat() { return have_root() && sys::exists("/proc/sys/net/ipv4"); }
+bool have_sys_resource() { return ::prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1; }
+
+}  // namespace holm::test
