@@ -14,8 +14,6 @@
 namespace holm {
 namespace {
 
-enum class Durability { survives_crash, whole_for_readers };
-
 std::string parent_of(const std::string& path) {
   const size_t slash = path.rfind('/');
   if (slash == std::string::npos) return ".";
@@ -73,7 +71,7 @@ void write_file_durably(const std::string& path, std::string_view content, mode_
 }
 
 void replace_file(const std::string& path, std::string_view content, mode_t mode) {
-  replace(path, content, mode, Durability::whole_for_readers);
+  replace(path, content, mode, Durability::until_reboot);
 }
 
 std::vector<std::string> list_directory(const std::string& path) {

@@ -15,6 +15,12 @@ namespace holm {
 
 inline constexpr size_t kMaxSmallFile = 1 << 20;
 
+// What must be true of a change when it is made.
+enum class Durability {
+  survives_crash,  // it is on disk
+  until_reboot,    // whole for readers; a crash of the machine may lose it
+};
+
 // The whole file; throws where it is larger than `limit` bytes. Also for /proc and cgroup files, whose size
 // is unknown.
 std::string read_file(const std::string& path, size_t limit = kMaxSmallFile);

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "base/file.h"
+
 namespace holm {
 
 // A directory with one small file per number that is held; the file's name is the number, its content the
@@ -18,7 +20,8 @@ class LeaseDirectory {
   // The lowest free number of [first, last] (the preferred one if it is free), now held by `owner` and synced
   // to disk; nothing where all are held.
   std::optional<uint32_t> acquire(const std::string& owner, uint32_t first, uint32_t last,
-                                  std::optional<uint32_t> preferred = std::nullopt);
+                                  std::optional<uint32_t> preferred = std::nullopt,
+                                  Durability durability = Durability::survives_crash);
   // Gives a number back; one that is not held, or is another owner's, is left as it is.
   void release(uint32_t number, const std::string& owner);
   // Hands a number from one owner name to another.
@@ -28,7 +31,7 @@ class LeaseDirectory {
 
  private:
   std::string file_of(uint32_t number) const;
-  bool take(uint32_t number, const std::string& owner);
+  bool take(uint32_t number, const std::string& owner, Durability durability);
 
   std::string path_;
 };

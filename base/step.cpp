@@ -1,10 +1,12 @@
 #include "base/step.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 
 #include "base/unique_fd.h"
@@ -14,7 +16,12 @@ namespace {
 
 void trace(const char* path, std::string_view name) {
   const UniqueFd fd(::open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  const std::string line = std::string(name) + "\n";
+  std::string line = std::string(name) + "\n";
+  if (std::getenv("HOLM_FAULT_TRACE_TIMES")) {
+    timespec now = {};
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    line = fmt::format("{}.{:06} {} {}", now.tv_sec, now.tv_nsec / 1000, ::getpid(), line);
+  }
   if (fd && ::write(fd.get(), line.data(), line.size()) < 0) return;  // a trace for tests only
 }
 

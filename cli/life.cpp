@@ -63,11 +63,12 @@ int parse_signal(const std::string& text) {
 }
 
 // Creates from a file what is not there; the container's name either way.
-std::string resolve(const runtime::Installation& installation, const std::string& argument) {
+std::string resolve(const runtime::Installation& installation, const std::string& argument,
+                    Durability durability = Durability::survives_crash) {
   const auto config = load_if_file(installation, argument);
   if (!config) return argument;
   return with_frame(fmt::format("cannot create container '{}'", config->spec.name),
-                    [&] { return runtime::create_from_file(installation, *config); });
+                    [&] { return runtime::create_from_file(installation, *config, durability); });
 }
 
 int create(const Program& program, const LifeOptions& options) {
@@ -135,7 +136,8 @@ int run(const LifeOptions& options, const std::vector<std::string>& command) {
   const auto installation = open_as_root();
   try {
     runtime::StartOptions start_options;
-    start_options.monitor.name = resolve(installation, options.name);
+    start_options.monitor.name =
+        resolve(installation, options.name, options.remove ? Durability::until_reboot : Durability::survives_crash);
     start_options.monitor.foreground = true;
     start_options.monitor.remove_when_stopped = options.remove;
     start_options.monitor.command = command;

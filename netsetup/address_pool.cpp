@@ -30,8 +30,8 @@ Error refuse(const InterfaceAddress& requested, std::string_view why) {
 }  // namespace
 
 AddressPool::AddressPool(std::string directory, const InterfaceAddress& gateway4,
-                         const std::optional<InterfaceAddress>& gateway6)
-    : leases_(std::move(directory)), gateway4_(gateway4), gateway6_(gateway6) {}
+                         const std::optional<InterfaceAddress>& gateway6, Durability durability)
+    : leases_(std::move(directory)), durability_(durability), gateway4_(gateway4), gateway6_(gateway6) {}
 
 bool AddressPool::is_usable4(uint32_t slot) const {
   return slot >= 1 && slot <= last_host_part(gateway4_) && slot != host_part(gateway4_);
@@ -57,8 +57,8 @@ uint32_t AddressPool::slot_of(const InterfaceAddress& requested) const {
 
 uint32_t AddressPool::lease_any(const std::string& owner) {
   const uint32_t gateway = host_part(gateway4_).value_or(0);
-  auto slot = gateway > 1 ? leases_.acquire(owner, 1, gateway - 1) : std::nullopt;
-  if (!slot) slot = leases_.acquire(owner, gateway + 1, last_host_part(gateway4_));
+  auto slot = gateway > 1 ? leases_.acquire(owner, 1, gateway - 1, std::nullopt, durability_) : std::nullopt;
+  if (!slot) slot = leases_.acquire(owner, gateway + 1, last_host_part(gateway4_), std::nullopt, durability_);
   if (slot) return *slot;
   Error error(fmt::format("take an address of '{}' for '{}': all {} are held", describe_network(gateway4_),
                           owner, last_host_part(gateway4_) - 1));
@@ -69,7 +69,7 @@ uint32_t AddressPool::lease_any(const std::string& owner) {
 }
 
 void AddressPool::lease(const std::string& owner, uint32_t slot, const InterfaceAddress& requested) {
-  if (leases_.acquire(owner, slot, slot)) return;
+  if (leases_.acquire(owner, slot, slot, std::nullopt, durability_)) return;
   const auto holders = leases_.holders();
   const auto holder = holders.find(slot);
   if (holder != holders.end() && holder->second == owner) return;

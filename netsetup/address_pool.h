@@ -18,8 +18,8 @@ namespace holm::netsetup {
 class AddressPool {
  public:
   // `directory` is the leases'; the gateways carry their subnets' prefix lengths.
-  AddressPool(std::string directory, const InterfaceAddress& gateway4,
-              const std::optional<InterfaceAddress>& gateway6);
+  AddressPool(std::string directory, const InterfaceAddress& gateway4, const std::optional<InterfaceAddress>& gateway6,
+              Durability durability = Durability::survives_crash);
 
   // The addresses that `owner` has from now on: all requested ones, and one of each family that is not among
   // them. An owner that asks again gets what it has, as far as it fits. Throws where a requested address lies
@@ -34,6 +34,7 @@ class AddressPool {
   void lease(const std::string& owner, uint32_t slot, const InterfaceAddress& requested);
 
   LeaseDirectory leases_;
+  Durability durability_;
   InterfaceAddress gateway4_;
   std::optional<InterfaceAddress> gateway6_;
 };

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "netsetup/address_pool.h"
 #include "runtime/network_plan.h"
+#include "runtime/state.h"
 #include "storage/root_check.h"
 #include "storage/template_store.h"
 
@@ -22,6 +23,8 @@ namespace {
 using nlohmann::json;
 
 constexpr int kIdentityVersion = 1;
+// Holds the boot id that a container was made for.
+constexpr const char* kMarkName = "/until-reboot";
 constexpr std::chrono::seconds kLockTimeout(30);
 
 std::string identity_path(const Paths& paths, const std::string& name) {
@@ -61,11 +64,20 @@ void check_root(const Installation& installation, const RootSpec& root) {
   storage::check_root_file_system(directory.get(), root.directory);
 }
 
+// In a directory that nobody else sees yet.
+void write_new_file(const std::string& path, const std::string& content, Durability durability) {
+  const UniqueFd fd = sys::open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+  sys::write_all(fd.get(), content, path);
+  if (durability == Durability::survives_crash) sys::sync_fd(fd.get(), path);
+}
+
 // Everything of the container in one directory that gets its name last.
-void fill_directory(const std::string& directory, const Identity& identity, const ConfigFile& config) {
+void fill_directory(const std::string& directory, const Identity& identity, const ConfigFile& config, Durability durability) {
   sys::make_directory(directory, 0700);
-  write_file_durably(directory + "/config.toml", config.text);
-  write_file_durably(directory + "/identity.json", encode_identity(identity));
+  // The mark first, so that no crash leaves the other files without it.
+  if (durability == Durability::until_reboot) write_new_file(directory + kMarkName, current_boot_id(), durability);
+  write_new_file(directory + "/config.toml", config.text, durability);
+  write_new_file(directory + "/identity.json", encode_identity(identity), durability);
   if (config.spec.root.kind != RootKind::template_overlay) return;
   const uint32_t owner = config.spec.security.user_namespace ? identity.ids.first : 0;
   for (const char* part : {"/upper", "/work"}) {
@@ -142,7 +154,7 @@ void require_container(const Paths& paths, const std::string& name) {
   throw error;
 }
 
-Identity create_container(const Installation& installation, const ConfigFile& config) {
+Identity create_container(const Installation& installation, const ConfigFile& config, Durability durability) {
   const Paths& paths = installation.paths;
   const std::string& name = config.spec.name;
   if (container_exists(paths, name))
@@ -164,7 +176,7 @@ Identity create_container(const Installation& installation, const ConfigFile& co
       }
       if (!identity.number) {
         const uint32_t last = id_block(installation.settings, paths.installation()).range_count;
-        const auto number = numbers.acquire(name, 1, last);
+        const auto number = numbers.acquire(name, 1, last, std::nullopt, durability);
         if (!number)
           throw Error(fmt::format("no free id range: all {} are in use", last))
               .hint("destroy containers, or raise ids.count in " + paths.host_config);
@@ -177,15 +189,21 @@ Identity create_container(const Installation& installation, const ConfigFile& co
     isolation::check_id_range(identity.ids);
     sys::remove_tree(directory);
     undo.push("remove the container's directory", [&] { sys::remove_tree(directory); });
-    step("make the container's directory", [&] { fill_directory(directory, identity, config); });
+    step("make the container's directory", [&] { fill_directory(directory, identity, config, durability); });
     step("name the container's directory", [&] {
-      sync_directory(directory);
+      const bool sync = durability == Durability::survives_crash;
+      if (sync) sync_directory(directory);
       sys::rename_new(directory, paths.container(name));
-      sync_directory(paths.containers());
+      if (sync) sync_directory(paths.containers());
     });
     undo.dismiss();
     return identity;
   });
+}
+
+bool is_outlived(const Paths& paths, const std::string& name) {
+  const auto boot_id = read_file_if_exists(paths.container(name) + kMarkName);
+  return boot_id && *boot_id != current_boot_id();
 }
 
 Identity load_identity(const Paths& paths, const std::string& name) {
@@ -211,6 +229,7 @@ StoredContainer load_container(const Installation& installation, const std::stri
   StoredContainer stored;
   stored.name = name;
   stored.identity = load_identity(installation.paths, name);
+  if (sys::exists(installation.paths.container(name) + kMarkName)) stored.durability = Durability::until_reboot;
   const std::string path = config_path(installation.paths, name);
   stored.config.path = path;
   stored.config.text = read_file(path);
@@ -234,7 +253,7 @@ void replace_config(const Installation& installation, const StoredContainer& sto
   write_file_durably(config_path(installation.paths, stored.name), config.text);
 }
 
-void remove_container_files(const Paths& paths, const std::string& name) {
+void remove_container_files(const Paths& paths, const std::string& name, RunDirectory run_directory) {
   const std::string doomed = fmt::format("{}/.{}.destroyed", paths.containers(), name);
   step("unname the container's directory", [&] {
     sys::remove_tree(doomed);  // of an interrupted destroy
@@ -248,6 +267,7 @@ void remove_container_files(const Paths& paths, const std::string& name) {
     release_addresses(paths, name);
   });
   step("remove the container's directory", [&] { sys::remove_tree(doomed); });
+  if (run_directory == RunDirectory::keep) return;
   step("remove the run directory", [&] { sys::remove_tree(paths.runtime(name)); });
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/file_lock.h"
 #include "base/undo.h"
 #include "isolation/id_map.h"
@@ -25,6 +26,7 @@ struct StoredContainer {
   std::string name;
   Identity identity;
   ConfigFile config;
+  Durability durability = Durability::survives_crash;
 };
 
 // Everything that verbs need to know of the installation and the host.
@@ -44,9 +46,13 @@ std::vector<std::string> container_names(const Paths& paths);
 // Throws "there is no container 'NAME'" with a hint to what was probably meant.
 void require_container(const Paths& paths, const std::string& name);
 
-// Makes the container of a config on disk: number, id range, directories, config.toml. Either all of it is
-// there afterwards or nothing. The caller holds the container's lock.
-Identity create_container(const Installation& installation, const ConfigFile& config);
+// Makes the container of a config on disk: number, id range, directories, config.toml. Either all of it is there
+// afterwards or nothing. The caller holds the container's lock. One that is made `until_reboot` costs no wait for the
+// disk and is never started after the next boot, when its reservations may have been lost: then it is garbage.
+Identity create_container(const Installation& installation, const ConfigFile& config,
+                          Durability durability = Durability::survives_crash);
+// True for a container that was made for an earlier boot only.
+bool is_outlived(const Paths& paths, const std::string& name);
 // Reads and validates what is stored.
 StoredContainer load_container(const Installation& installation, const std::string& name);
 Identity load_identity(const Paths& paths, const std::string& name);
@@ -55,7 +61,8 @@ void replace_config(const Installation& installation, const StoredContainer& sto
                     const ConfigFile& config);
 // Removes all of a container's files and reservations. Safe to repeat, and continued by gc if it was
 // interrupted.
-void remove_container_files(const Paths& paths, const std::string& name);
+enum class RunDirectory { remove, keep };  // keep: the caller goes on with the lock in it
+void remove_container_files(const Paths& paths, const std::string& name, RunDirectory run_directory = RunDirectory::remove);
 void rename_container_files(const Paths& paths, const std::string& from, const std::string& to);
 
 // Containers whose root is the template.

@@ -65,7 +65,8 @@ Observation require_running(const Installation& installation, const std::string&
   ::_exit(kExitFailed);
 }
 
-// Starts the monitor as nobody's child, so that no command has to wait for it.
+// Starts the monitor. It is this command's child until the command ends, and nobody waits for it: who asks whether it
+// lives takes a zombie for dead (open_process).
 Channel spawn_monitor(const MonitorOptions& options, const std::vector<UniqueFd>& streams) {
   const UniqueFd program = isolation::open_protected_program();
   auto [ours, theirs] = make_channel();
@@ -73,11 +74,7 @@ Channel spawn_monitor(const MonitorOptions& options, const std::vector<UniqueFd>
   for (const UniqueFd& stream : streams) numbers.push_back(stream.get());
   const pid_t child = ::fork();
   if (child < 0) throw Error::system("start the monitor");
-  if (child == 0) {
-    if (::fork() != 0) ::_exit(0);
-    become_monitor(program.get(), options, theirs.fd(), numbers);
-  }
-  ::waitpid(child, nullptr, 0);
+  if (child == 0) become_monitor(program.get(), options, theirs.fd(), numbers);
   return std::move(ours);
 }
 
@@ -197,14 +194,14 @@ bool end_politely(quotas::Cgroup& cgroup, const Observation& seen, milliseconds 
 
 }  // namespace
 
-std::string create_from_file(const Installation& installation, const ConfigFile& config) {
+std::string create_from_file(const Installation& installation, const ConfigFile& config, Durability durability) {
   const std::string& name = config.spec.name;
   const FileLock lock = lock_container(installation.paths, name);
+  settle(installation, name);
   if (!container_exists(installation.paths, name)) {
-    create_container(installation, config);
+    create_container(installation, config, durability);
     return name;
   }
-  settle(installation, name);
   const StoredContainer stored = load_container(installation, name);
   if (stored.config.text == config.text) return name;
   if (look(installation, name).condition != Condition::stopped)
@@ -366,6 +363,10 @@ void settle(const Installation& installation, const std::string& name) {
     return;
   }
   if (seen.monitor || !container_exists(installation.paths, name)) return;
+  if (is_outlived(installation.paths, name)) {
+    step("remove what the last boot left", [&] { remove_container_files(installation.paths, name, RunDirectory::keep); });
+    return;
+  }
   uint32_t number = 0;
   ignore_errors(
       [&] { number = load_identity(installation.paths, name).number; });  // damaged: nothing to find it by

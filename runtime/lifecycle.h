@@ -29,7 +29,8 @@ struct StartedContainer {
 
 // Creates the container of `config` if it is not there; where it is there and stopped, the file becomes its
 // config. Returns its name.
-std::string create_from_file(const Installation& installation, const ConfigFile& config);
+std::string create_from_file(const Installation& installation, const ConfigFile& config,
+                             Durability durability = Durability::survives_crash);
 // Starts a stopped container and returns when its init executes.
 StartedContainer start(const Installation& installation, StartOptions options);
 

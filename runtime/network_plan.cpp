@@ -59,7 +59,7 @@ NetworkPlan plan_network(const Installation& installation, const StoredContainer
   for (const netsetup::NicSpec& nic : spec.networks) {
     if (nic.mode != netsetup::NicMode::nat) continue;
     const netsetup::NatNetwork network = netsetup::ensure_nat_network(host_network_settings(installation));
-    netsetup::AddressPool pool(installation.paths.addresses(), network.gateway4, network.gateway6);
+    netsetup::AddressPool pool(installation.paths.addresses(), network.gateway4, network.gateway6, container.durability);
     addresses = pool.acquire(container.name, nic.addresses);
     plan.links.push_back(plan_link(installation, container, network, nic, addresses));
   }
