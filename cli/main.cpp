@@ -43,6 +43,26 @@ int report_parse_error(const CLI::App& app, const CLI::ParseError& failure, int 
   return kExitUsage;
 }
 
+struct Family {
+  void (*add)(CLI::App&, Program&);
+  std::vector<std::string_view> often;  // verbs that need no other family to be known
+};
+
+// Describing every verb takes as long as a small verb's own work, so the frequent ones are found without the others.
+void add_verbs(CLI::App& app, Program& program, std::string_view word) {
+  const std::vector<Family> families = {{add_life_verbs, {"start", "run", "stop"}},
+                                        {add_inside_verbs, {"exec"}},
+                                        {add_show_verbs, {"list"}},
+                                        {add_template_verbs, {}},
+                                        {add_config_verbs, {}},
+                                        {add_host_verbs, {}}};
+  const auto knows = [&](const Family& family) { return std::ranges::find(family.often, word) != family.often.end(); };
+  const bool alone = std::ranges::any_of(families, knows);
+  for (const Family& family : families) {
+    if (!alone || knows(family)) family.add(app, program);
+  }
+}
+
 int run(int argc, char** argv) {
   Program program;
   CLI::App app("Holm: many isolated Linux systems on one kernel", "holm");
@@ -54,12 +74,7 @@ int run(int argc, char** argv) {
                  "where containers and templates are kept (HOLM_STATE_DIR, /var/lib/holm)");
   app.add_option("--run-dir", run_directory,
                  "where the state of running containers is kept (HOLM_RUN_DIR, /run/holm)");
-  add_life_verbs(app, program);
-  add_inside_verbs(app, program);
-  add_show_verbs(app, program);
-  add_template_verbs(app, program);
-  add_config_verbs(app, program);
-  add_host_verbs(app, program);
+  add_verbs(app, program, argc > 1 ? argv[1] : "");
   // CLI11 would sort the words behind "--" among ours.
   std::vector<std::string> words(argv + 1, argv + argc);
   if (const auto dashes = std::find(words.begin(), words.end(), "--"); dashes != words.end()) {

@@ -92,11 +92,17 @@ void mount_template(const LaunchRequest& request, const std::string& template_na
   const std::string lower_path = paths.runtime(name) + "/lower";
   attach_at(lower.get(), lower_path);
   // index and nfs_export let inotify watches and hard links survive a checkpoint.
-  const UniqueFd overlay = make_overlay({{"lowerdir", quote_layer(lower_path)},
-                                         {"upperdir", quote_layer(paths.container(name) + "/upper")},
-                                         {"workdir", quote_layer(paths.container(name) + "/work")},
-                                         {"index", "on"},
-                                         {"nfs_export", "on"}});
+  isolation::MountOptions options = {{"lowerdir", quote_layer(lower_path)},
+                                     {"upperdir", quote_layer(paths.container(name) + "/upper")},
+                                     {"workdir", quote_layer(paths.container(name) + "/work")},
+                                     {"index", "on"},
+                                     {"nfs_export", "on"}};
+  if (request.container->durability == Durability::until_reboot) {
+    // Without it each unmount waits until the whole file system below is synced; what a crash loses is garbage then.
+    options.emplace_back("volatile", "");
+    sys::remove_tree(paths.container(name) + "/work/work/incompat");  // the mark of this container's previous run
+  }
+  const UniqueFd overlay = make_overlay(options);
   attach_at(overlay.get(), root_path(paths, name));
 }
 

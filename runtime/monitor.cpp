@@ -131,6 +131,8 @@ int Monitor::run() {
       if (intent_ == Intent::stop) break;
       intent_ = Intent::none;
       ++state_.restarts;
+      // Only now: without a restart it goes with this process, and nobody waits for the sync of its file system.
+      release_root(run_directory_);
       try {
         start_init();
         break;
@@ -253,7 +255,6 @@ void Monitor::finish_run(const InitEnd& end) {
   log_line(state_.last_exit->reason);
   if (Clock::now() - init_started_ >= kStableAfter) crashes_ = 0;
   remove_kernel_objects(installation_.paths, state_.number, Links::leave_to_kernel);
-  release_root(run_directory_);
   init_.reset();
   state_.init = {};
 }
