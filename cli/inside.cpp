@@ -82,6 +82,7 @@ void add_common(CLI::App* verb, const std::shared_ptr<InsideOptions>& options) {
   verb->add_option("-w,--workdir", options->exec.workdir, "working directory inside (/)");
   verb->add_option("-e,--env", options->environment, "NAME=VALUE to add to the environment")
       ->expected(1)
+      ->allow_extra_args(false)  // the next word is the container, not a second variable
       ->take_all();
 }
 

@@ -3,7 +3,7 @@
 # usage: completion_test.sh TREE        with HOLM_PROGRAM=.../holm
 set -euo pipefail
 
-completions=$1/packaging/completions
+completions=$(realpath "$1")/packaging/completions
 : "${HOLM_PROGRAM:?names the program to be completed}"
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT

@@ -18,6 +18,10 @@ TEST_CASE("a misspelt key finds the one that was meant, an unrelated one finds n
   CHECK(nearest("hostnme", keys) == "hostname");
   CHECK(nearest("templat", keys) == "template");
   CHECK_FALSE(nearest("zzzz", keys).has_value());
+  // Swapped neighbours are one slip, also in a short word.
+  constexpr std::string_view verbs[] = {"start", "stop", "list"};
+  CHECK(nearest("strat", verbs) == "start");
+  CHECK(nearest("lsit", verbs) == "list");
 }
 
 TEST_CASE("names are DNS labels") {
