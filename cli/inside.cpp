@@ -11,6 +11,7 @@
 #include "isolation/protected_program.h"
 #include "runtime/console.h"
 #include "runtime/exec.h"
+#include "runtime/lifecycle.h"
 #include "runtime/observe.h"
 #include "runtime/relay.h"
 
@@ -49,6 +50,7 @@ int exec(InsideOptions& options) {
   }
   const auto installation = runtime::open_installation();
   try {
+    runtime::adopt_if_orphaned(installation, options.exec.name);
     return runtime::exec_in_container(installation, options.exec);
   } catch (Error& error) {
     if (error.exit_status() == kExitFailed) error.exit_status(kExitHolmFailed);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -29,7 +30,7 @@ struct LifeOptions {
   std::vector<std::string> environment;
   bool remove = false;
   bool force = false;
-  bool quiet = false;
+  bool all = false;
 };
 
 runtime::Installation open_as_root() {
@@ -62,13 +63,12 @@ int parse_signal(const std::string& text) {
       .hint("for example TERM, KILL, HUP, 9");
 }
 
-// Creates from a file what is not there; the container's name either way.
-std::string resolve(const runtime::Installation& installation, const std::string& argument,
-                    Durability durability = Durability::survives_crash) {
+// Creates from a file what is not there.
+runtime::NamedContainer resolve(const runtime::Installation& installation, const std::string& argument,
+                                Durability durability = Durability::survives_crash) {
   const auto config = load_if_file(installation, argument);
-  if (!config) return argument;
-  return with_frame(fmt::format("cannot create container '{}'", config->spec.name),
-                    [&] { return runtime::create_from_file(installation, *config, durability); });
+  if (!config) return {argument};
+  return runtime::create_from_file(installation, *config, durability);
 }
 
 int create(const Program& program, const LifeOptions& options) {
@@ -79,16 +79,30 @@ int create(const Program& program, const LifeOptions& options) {
       throw usage_error(fmt::format("'{}' is no config file", printable(argument)))
           .hint("a config file's name ends in .toml");
     const FileLock lock = runtime::lock_container(installation.paths, config->spec.name);
-    with_frame(fmt::format("cannot create container '{}'", config->spec.name),
-               [&] { runtime::create_container(installation, *config); });
+    runtime::create_container(installation, *config);
   });
+}
+
+// The containers with autostart = true, in their order; one whose config cannot be read is told and left out.
+std::vector<std::string> autostart_names(const Program& program, const runtime::Installation& installation) {
+  std::vector<std::pair<int, std::string>> ordered;
+  for_each_name(program, runtime::container_names(installation.paths), [&](const std::string& name) {
+    const auto spec = runtime::load_container(installation, name).config.spec;
+    if (spec.autostart) ordered.emplace_back(spec.order, name);
+  });
+  std::sort(ordered.begin(), ordered.end());
+  std::vector<std::string> names;
+  for (auto& [order, name] : ordered) names.push_back(std::move(name));
+  return names;
 }
 
 int start(const Program& program, const LifeOptions& options) {
   const auto installation = open_as_root();
-  return for_each_name(program, options.names, [&](const std::string& argument) {
+  if (options.all == !options.names.empty()) throw usage_error("say which containers").hint("names, files, or --autostart");
+  const std::vector<std::string> names = options.all ? autostart_names(program, installation) : options.names;
+  return for_each_name(program, names, [&](const std::string& argument) {
     runtime::StartOptions start_options;
-    start_options.monitor.name = resolve(installation, argument);
+    start_options.monitor.name = resolve(installation, argument).name;
     print_warnings(runtime::start(installation, std::move(start_options)).state);
   });
 }
@@ -134,10 +148,12 @@ int run_with_terminal(const runtime::Installation& installation, runtime::StartO
 
 int run(const LifeOptions& options, const std::vector<std::string>& command) {
   const auto installation = open_as_root();
+  const Durability durability = options.remove ? Durability::until_reboot : Durability::survives_crash;
+  runtime::NamedContainer container;
   try {
+    container = resolve(installation, options.name, durability);
     runtime::StartOptions start_options;
-    start_options.monitor.name =
-        resolve(installation, options.name, options.remove ? Durability::until_reboot : Durability::survives_crash);
+    start_options.monitor.name = container.name;
     start_options.monitor.foreground = true;
     start_options.monitor.remove_when_stopped = options.remove;
     start_options.monitor.command = command;
@@ -145,10 +161,8 @@ int run(const LifeOptions& options, const std::vector<std::string>& command) {
     return terminal ? run_with_terminal(installation, std::move(start_options))
                     : run_with_pipes(installation, std::move(start_options));
   } catch (Error& error) {
-    if (options.remove) {  // it was only made for this run
-      ignore_errors([&] {
-        runtime::destroy(installation, load_if_file(installation, options.name)->spec.name, false);
-      });
+    if (options.remove && container.is_new) {  // it was only made for this run
+      ignore_errors([&] { runtime::destroy(installation, container.name, false); });
     }
     if (error.exit_status() == kExitFailed) error.exit_status(kExitHolmFailed);
     throw;
@@ -161,9 +175,11 @@ int stop(const Program& program, const LifeOptions& options, runtime::Intent int
   stop_options.timeout = parse_timeout(options.timeout, stop_options.timeout);
   stop_options.intent = intent;
   stop_options.kill_at_once = options.force;
-  return for_each_name(program, options.names, [&](const std::string& name) {
-    if (runtime::stop(installation, name, stop_options) == runtime::Stopped::was_not_running)
-      throw Error(fmt::format("container '{}' is not running", name));
+  if (options.all == !options.names.empty()) throw usage_error("say which containers").hint("names, or --all");
+  const std::vector<std::string> names = options.all ? runtime::container_names(installation.paths) : options.names;
+  return for_each_name(program, names, [&](const std::string& name) {
+    if (runtime::stop(installation, name, stop_options) == runtime::Stopped::was_not_running && !options.all)
+      throw Error(fmt::format("container '{}' is not running", name)).hint("'holm list -a' shows all containers");
   });
 }
 
@@ -199,12 +215,18 @@ void add_life_verbs(CLI::App& app, Program& program) {
     verb->callback([&program, action = std::move(action)] { program.action = action; });
   };
 
+  // No names are needed beside an option that stands for them.
+  const auto take_names_or_all = [&options](CLI::App* to, const char* label, const char* flag, const char* what) {
+    to->add_option("names", options->names)->option_text(label);
+    to->add_flag(flag, options->all, what);
+  };
+
   CLI::App* verb = add_verb(app, "create", "create containers from config files, without starting them");
   take_names(verb, *options, "FILE...");
   act(verb, [&program, options] { return create(program, *options); });
 
   verb = add_verb(app, "start", "start containers; a FILE is created first if it is not there");
-  take_names(verb, *options, "FILE|NAME...");
+  take_names_or_all(verb, "FILE|NAME...", "--autostart", "all with autostart = true, in their order");
   act(verb, [&program, options] { return start(program, *options); });
 
   verb = add_verb(app, "run", "start a container in the foreground and pass its exit status on");
@@ -215,13 +237,13 @@ void add_life_verbs(CLI::App& app, Program& program) {
   act(verb, [&program, options, verb] { return run(*options, payload_command(*verb, program)); });
 
   verb = add_verb(app, "stop", "stop containers: ask init to end, then kill");
-  take_names(verb, *options, "NAME...");
+  take_names_or_all(verb, "NAME...", "-a,--all", "all that run");
   verb->add_option("-t,--timeout", options->timeout, "time before it is killed (10s)");
   verb->add_flag("-k,--kill", options->force, "kill at once");
   act(verb, [&program, options] { return stop(program, *options, runtime::Intent::stop); });
 
   verb = add_verb(app, "reboot", "stop containers and start them again");
-  take_names(verb, *options, "NAME...");
+  take_names_or_all(verb, "NAME...", "-a,--all", "all that run");
   verb->add_option("-t,--timeout", options->timeout, "time before it is killed (10s)");
   act(verb, [&program, options] { return stop(program, *options, runtime::Intent::reboot); });
 

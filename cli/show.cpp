@@ -16,6 +16,7 @@
 #include "runtime/config_show.h"
 #include "runtime/container_processes.h"
 #include "runtime/launch.h"
+#include "runtime/lifecycle.h"
 #include "runtime/observe.h"
 
 namespace holm::cli {
@@ -155,13 +156,15 @@ struct ShowOptions {
 int list(const Program& program, const ShowOptions& options) {
   require_root();
   std::vector<const Column*> columns;
+  if (options.columns.empty()) throw usage_error("'--columns' names no column").hint("'holm list --help' lists them");
   for (const std::string& name : split(options.columns, ',')) columns.push_back(&find_column(name));
   const auto installation = runtime::open_installation();
   const auto layout = quotas::detect_cgroup_layout();
   std::vector<Row> rows;
-  for (const std::string& name : runtime::container_names(installation.paths)) {
+  for (const std::string& name : options.names) runtime::require_container(installation.paths, name);
+  for (const std::string& name : options.names.empty() ? runtime::container_names(installation.paths) : options.names) {
     Row row = make_row(installation, layout, name);
-    if (options.all || row.state != "stopped") rows.push_back(std::move(row));
+    if (options.all || !options.names.empty() || row.state != "stopped") rows.push_back(std::move(row));
   }
   if (program.globals.json) {
     json array = json::array();
@@ -243,7 +246,7 @@ int inspect(const Program& program, const ShowOptions& options) {
 int processes(const Program& program, const ShowOptions& options) {
   require_root();
   const auto installation = runtime::open_installation();
-  runtime::require_container(installation.paths, options.name);
+  runtime::adopt_if_orphaned(installation, options.name);
   const runtime::StoredContainer container = runtime::load_container(installation, options.name);
   json array = json::array();
   std::vector<std::vector<std::string>> rows;
@@ -307,7 +310,8 @@ int log(const ShowOptions& options) {
 
 void add_show_verbs(CLI::App& app, Program& program) {
   auto options = std::make_shared<ShowOptions>();
-  CLI::App* verb = app.add_subcommand("list", "list running containers");
+  CLI::App* verb = app.add_subcommand("list", "list running containers, or those that are named");
+  verb->add_option("names", options->names)->option_text("NAME...");
   verb->add_flag("-a,--all", options->all, "stopped ones, too");
   verb->add_option("-o,--columns", options->columns, "columns to show, separated by commas");
   verb->add_flag("-H,--no-header", options->no_header, "without the line of titles");

@@ -21,6 +21,7 @@ if(EXISTS ${CMAKE_SOURCE_DIR}/packaging/completions/_holm)
   install(FILES ${CMAKE_SOURCE_DIR}/packaging/completions/_holm
           DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
 endif()
+install(FILES ${CMAKE_SOURCE_DIR}/packaging/systemd/holm.service DESTINATION lib/systemd/system)
 foreach(section 1 5 7 8)
   file(GLOB pages CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/man/*.${section})
   if(pages)

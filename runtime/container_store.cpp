@@ -104,6 +104,54 @@ std::string replace_name_line(const std::string& text, const std::string& name) 
   return out;
 }
 
+// create_container, without the frame around its errors.
+Identity create_directories(const Installation& installation, const ConfigFile& config, Durability durability) {
+  const Paths& paths = installation.paths;
+  const std::string& name = config.spec.name;
+  if (container_exists(paths, name))
+    throw Error(fmt::format("there is a container '{}' already", name))
+        .hint("choose another name, or destroy it first");
+  step("check the root file system", [&] { check_root(installation, config.spec.root); });
+  step("make the state directory", [&] {
+    sys::make_directories(paths.state, 0700);
+    sys::make_directories(paths.containers(), 0700);
+  });
+  const std::string directory = fmt::format("{}/.{}.new", paths.containers(), name);
+  return with_undo([&](UndoStack& undo) {
+    LeaseDirectory numbers(paths.numbers());
+    Identity identity;
+    step("reserve a number", [&] {
+      // A killed create of the same name left its number: it is taken up again.
+      for (const auto& [number, owner] : numbers.holders()) {
+        if (owner == name && !identity.number) identity.number = number;
+      }
+      if (!identity.number) {
+        const uint32_t last = id_block(installation.settings, paths.installation()).range_count;
+        const auto number = numbers.acquire(name, 1, last, std::nullopt, durability);
+        if (!number)
+          throw Error(fmt::format("no free id range: all {} are in use", last))
+              .hint("destroy containers, or raise ids.count in " + paths.host_config);
+        identity.number = *number;
+      }
+    });
+    undo.push("give back the number",
+              [&name, numbers, number = identity.number]() mutable { numbers.release(number, name); });
+    identity.ids = range_of(installation, identity.number);
+    isolation::check_id_range(identity.ids);
+    sys::remove_tree(directory);
+    undo.push("remove the container's directory", [&] { sys::remove_tree(directory); });
+    step("make the container's directory", [&] { fill_directory(directory, identity, config, durability); });
+    step("name the container's directory", [&] {
+      const bool sync = durability == Durability::survives_crash;
+      if (sync) sync_directory(directory);
+      sys::rename_new(directory, paths.container(name));
+      if (sync) sync_directory(paths.containers());
+    });
+    undo.dismiss();
+    return identity;
+  });
+}
+
 }  // namespace
 
 Installation open_installation() {
@@ -155,50 +203,8 @@ void require_container(const Paths& paths, const std::string& name) {
 }
 
 Identity create_container(const Installation& installation, const ConfigFile& config, Durability durability) {
-  const Paths& paths = installation.paths;
-  const std::string& name = config.spec.name;
-  if (container_exists(paths, name))
-    throw Error(fmt::format("there is a container '{}' already", name))
-        .hint("choose another name, or destroy it first");
-  step("check the root file system", [&] { check_root(installation, config.spec.root); });
-  step("make the state directory", [&] {
-    sys::make_directories(paths.state, 0700);
-    sys::make_directories(paths.containers(), 0700);
-  });
-  const std::string directory = fmt::format("{}/.{}.new", paths.containers(), name);
-  return with_undo([&](UndoStack& undo) {
-    LeaseDirectory numbers(paths.numbers());
-    Identity identity;
-    step("reserve a number", [&] {
-      // A killed create of the same name left its number: it is taken up again.
-      for (const auto& [number, owner] : numbers.holders()) {
-        if (owner == name && !identity.number) identity.number = number;
-      }
-      if (!identity.number) {
-        const uint32_t last = id_block(installation.settings, paths.installation()).range_count;
-        const auto number = numbers.acquire(name, 1, last, std::nullopt, durability);
-        if (!number)
-          throw Error(fmt::format("no free id range: all {} are in use", last))
-              .hint("destroy containers, or raise ids.count in " + paths.host_config);
-        identity.number = *number;
-      }
-    });
-    undo.push("give back the number",
-              [&name, numbers, number = identity.number]() mutable { numbers.release(number, name); });
-    identity.ids = range_of(installation, identity.number);
-    isolation::check_id_range(identity.ids);
-    sys::remove_tree(directory);
-    undo.push("remove the container's directory", [&] { sys::remove_tree(directory); });
-    step("make the container's directory", [&] { fill_directory(directory, identity, config, durability); });
-    step("name the container's directory", [&] {
-      const bool sync = durability == Durability::survives_crash;
-      if (sync) sync_directory(directory);
-      sys::rename_new(directory, paths.container(name));
-      if (sync) sync_directory(paths.containers());
-    });
-    undo.dismiss();
-    return identity;
-  });
+  return with_frame(fmt::format("cannot create container '{}'", config.spec.name),
+                    [&] { return create_directories(installation, config, durability); });
 }
 
 bool is_outlived(const Paths& paths, const std::string& name) {

@@ -11,6 +11,7 @@ namespace holm::runtime {
 namespace {
 
 std::string describe_status(const InitEnd& end, Intent intent) {
+  if (!end.known && intent == Intent::stop) return "stopped";
   if (!end.known) return "ended while no monitor watched it; its status is not known";
   if (is_reboot(end)) return "rebooted";
   if (is_power_off(end)) return "powered off";

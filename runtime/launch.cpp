@@ -19,6 +19,7 @@
 #include "isolation/mount_api.h"
 #include "isolation/resource_limits.h"
 #include "netsetup/container_link.h"
+#include "runtime/closed_directory.h"
 #include "runtime/network_plan.h"
 #include "storage/root_check.h"
 #include "storage/template_store.h"
@@ -109,6 +110,7 @@ void mount_template(const LaunchRequest& request, const std::string& template_na
 void mount_directory(const LaunchRequest& request, const std::string& directory, int user_namespace) {
   const UniqueFd source = sys::open(directory, O_PATH | O_DIRECTORY);
   storage::check_root_file_system(source.get(), directory);
+  if (user_namespace >= 0) require_closed_directory(directory);
   const UniqueFd copy = isolation::copy_mount(source.get(), "", Depth::one_mount);
   try {
     if (user_namespace >= 0)
@@ -131,6 +133,7 @@ void mount_root(const LaunchRequest& request, int user_namespace) {
 }
 
 UniqueFd copy_bind_mount(const MountSpec& mount, int user_namespace) {
+  if (user_namespace >= 0 && !mount.readonly) require_closed_directory(mount.source);
   UniqueFd copy = isolation::copy_mount(AT_FDCWD, mount.source, Depth::whole_tree);
   try {
     if (user_namespace >= 0)

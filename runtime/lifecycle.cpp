@@ -116,9 +116,24 @@ void await_restart(const Installation& installation, const Observation& before) 
       .hint(fmt::format("'holm list -a' and 'holm log --monitor {}' tell more", before.name));
 }
 
+// A monitor that removes its container takes the lock for it, which the caller holds: it says before that all of the
+// run is gone.
+bool has_recorded_end(const Installation& installation, const std::string& name) {
+  const Observation now = look(installation, name);
+  return now.state && now.state->phase == Phase::stopped;
+}
+
 // Waits until the monitor has recorded that init's run is over.
 void await_monitor(const Installation& installation, const Observation& seen) {
-  if (!seen.monitor || sys::pidfd_wait_ended(seen.monitor.get(), kMonitorPatience)) return;
+  if (!seen.monitor) return;
+  if (seen.state->remove_when_stopped) {
+    const auto end = Clock::now() + kMonitorPatience;
+    while (Clock::now() < end) {
+      if (sys::pidfd_wait_ended(seen.monitor.get(), milliseconds(2))) return;
+      if (has_recorded_end(installation, seen.name)) return;
+    }
+  }
+  if (sys::pidfd_wait_ended(seen.monitor.get(), kMonitorPatience)) return;
   sys::pidfd_signal(seen.monitor.get(), SIGKILL);
   sys::pidfd_wait_ended(seen.monitor.get(), milliseconds(2000));
   settle(installation, seen.name);
@@ -194,21 +209,21 @@ bool end_politely(quotas::Cgroup& cgroup, const Observation& seen, milliseconds 
 
 }  // namespace
 
-std::string create_from_file(const Installation& installation, const ConfigFile& config, Durability durability) {
+NamedContainer create_from_file(const Installation& installation, const ConfigFile& config, Durability durability) {
   const std::string& name = config.spec.name;
   const FileLock lock = lock_container(installation.paths, name);
   settle(installation, name);
   if (!container_exists(installation.paths, name)) {
     create_container(installation, config, durability);
-    return name;
+    return {name, true};
   }
   const StoredContainer stored = load_container(installation, name);
-  if (stored.config.text == config.text) return name;
+  if (stored.config.text == config.text) return {name};
   if (look(installation, name).condition != Condition::stopped)
     throw Error(fmt::format("container '{}' runs with another configuration than '{}'", name, config.path))
         .hint("stop it first; the next start takes the file");
   replace_config(installation, stored, config);
-  return name;
+  return {name};
 }
 
 StartedContainer start(const Installation& installation, StartOptions options) {
@@ -235,8 +250,11 @@ StartedContainer start(const Installation& installation, StartOptions options) {
   });
 }
 
-Stopped stop(const Installation& installation, const std::string& name, const StopOptions& options) {
-  require_container(installation.paths, name);
+namespace {
+
+// `monitor` becomes that of the run, where it has yet to remove the container.
+Stopped stop_locked(const Installation& installation, const std::string& name, const StopOptions& options,
+                    UniqueFd& monitor) {
   const FileLock lock = lock_container(installation.paths, name);
   return with_frame(fmt::format("cannot stop container '{}'", name), [&] {
     settle(installation, name);
@@ -262,12 +280,30 @@ Stopped stop(const Installation& installation, const std::string& name, const St
     step("await the monitor", [&] { await_monitor(installation, seen); });
     remove_kernel_objects(installation.paths,
                           seen.state->number);  // normally only the link, which the monitor leaves
+    if (seen.state->remove_when_stopped) monitor = std::move(seen.monitor);
     return how;
   });
 }
 
-void send_signal(const Installation& installation, const std::string& name, int signal) {
+}  // namespace
+
+Stopped stop(const Installation& installation, const std::string& name, const StopOptions& options) {
   require_container(installation.paths, name);
+  UniqueFd monitor;
+  const Stopped how = stop_locked(installation, name, options, monitor);
+  if (monitor) sys::pidfd_wait_ended(monitor.get(), kMonitorPatience);
+  return how;
+}
+
+void adopt_if_orphaned(const Installation& installation, const std::string& name) {
+  require_container(installation.paths, name);
+  if (look(installation, name).condition != Condition::orphaned) return;
+  const FileLock lock = lock_container(installation.paths, name);
+  settle(installation, name);
+}
+
+void send_signal(const Installation& installation, const std::string& name, int signal) {
+  adopt_if_orphaned(installation, name);
   const Observation seen = require_running(installation, name);
   sys::pidfd_signal(seen.init.get(), signal);
 }
@@ -275,6 +311,7 @@ void send_signal(const Installation& installation, const std::string& name, int 
 void pause(const Installation& installation, const std::string& name) {
   require_container(installation.paths, name);
   const FileLock lock = lock_container(installation.paths, name);
+  settle(installation, name);
   const Observation seen = require_running(installation, name);
   if (seen.condition == Condition::paused) throw Error(fmt::format("container '{}' is paused already", name));
   step("freeze", [&] { container_cgroup(installation.paths, seen.state->number)->freeze(); });
@@ -283,6 +320,7 @@ void pause(const Installation& installation, const std::string& name) {
 void resume(const Installation& installation, const std::string& name) {
   require_container(installation.paths, name);
   const FileLock lock = lock_container(installation.paths, name);
+  settle(installation, name);
   const Observation seen = require_running(installation, name);
   if (seen.condition != Condition::paused) throw Error(fmt::format("container '{}' is not paused", name));
   step("thaw", [&] { container_cgroup(installation.paths, seen.state->number)->thaw(); });
@@ -316,6 +354,7 @@ void destroy(const Installation& installation, const std::string& name, bool for
 
 void rename(const Installation& installation, const std::string& from, const std::string& to) {
   require_container(installation.paths, from);
+  if (from == to) throw usage_error(fmt::format("container '{}' has that name already", from));
   const FileLock lock = lock_container(installation.paths, from);
   const FileLock new_lock = lock_container(installation.paths, to);
   if (container_exists(installation.paths, to))

@@ -27,9 +27,13 @@ struct StartedContainer {
   State state;
 };
 
+struct NamedContainer {
+  std::string name;
+  bool is_new = false;  // made by this call
+};
 // Creates the container of `config` if it is not there; where it is there and stopped, the file becomes its
-// config. Returns its name.
-std::string create_from_file(const Installation& installation, const ConfigFile& config,
+// config.
+NamedContainer create_from_file(const Installation& installation, const ConfigFile& config,
                              Durability durability = Durability::survives_crash);
 // Starts a stopped container and returns when its init executes.
 StartedContainer start(const Installation& installation, StartOptions options);
@@ -42,6 +46,8 @@ struct StopOptions {
 enum class Stopped { politely, killed, was_not_running };
 // Ends init and returns when nothing of the run is left (for Intent::reboot: when the signal worked).
 Stopped stop(const Installation& installation, const std::string& name, const StopOptions& options);
+// Gives a running container whose monitor was killed a new one; for verbs that otherwise need no lock.
+void adopt_if_orphaned(const Installation& installation, const std::string& name);
 // Sends a signal to init.
 void send_signal(const Installation& installation, const std::string& name, int signal);
 void pause(const Installation& installation, const std::string& name);

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "base/step.h"
@@ -242,7 +243,8 @@ void Monitor::serve_until(int pidfd, std::optional<Clock::time_point> end) {
 
 InitEnd Monitor::wait_for_end() {
   if (init_) serve_until(init_.get(), std::nullopt);
-  return collect_end(init_.get(), options_.adopt ? Parent::another : Parent::us);
+  const Parent parent = std::exchange(options_.adopt, false) ? Parent::another : Parent::us;
+  return collect_end(init_.get(), parent);  // of an adopted container, too, the next init is our own
 }
 
 void Monitor::finish_run(const InitEnd& end) {
@@ -295,6 +297,9 @@ void Monitor::record(Phase phase) {
 void Monitor::remove_container() {
   try {
     const FileLock lock = lock_container(installation_.paths, options_.name);
+    // Another command may have had the lock first, and have destroyed the container or started it anew.
+    const auto recorded = read_state(installation_.paths, options_.name);
+    if (!recorded || recorded->monitor != state_.monitor) return;
     control_.reset();
     console_.reset();
     remove_container_files(installation_.paths, options_.name);

@@ -25,10 +25,20 @@ Phase phase_from_name(const std::string& name) {
   throw Error(fmt::format("unknown phase '{}'", name));
 }
 
+// nlohmann cuts a number that does not fit; a damaged state must not name another container or process.
+template <class Number>
+Number number_from(const json& value, const char* key) {
+  const json& member = value.at(key);
+  const auto number = member.get<Number>();
+  if (!member.is_number_integer() || member != json(number))
+    throw Error(fmt::format("not a state file: '{}' is {}", key, member.dump()));
+  return number;
+}
+
 json to_json(const ProcessId& process) { return {{"pid", process.pid}, {"start_time", process.start_time}}; }
 
 ProcessId process_from_json(const json& value) {
-  return {value.at("pid").get<pid_t>(), value.at("start_time").get<uint64_t>()};
+  return {number_from<pid_t>(value, "pid"), number_from<uint64_t>(value, "start_time")};
 }
 
 json to_json(const ExitRecord& record) {
@@ -38,12 +48,12 @@ json to_json(const ExitRecord& record) {
 
 ExitRecord exit_from_json(const json& value) {
   ExitRecord record;
-  record.status = value.at("status");
-  record.signal = value.at("signal");
+  record.status = number_from<int>(value, "status");
+  record.signal = number_from<int>(value, "signal");
   record.out_of_memory = value.at("out_of_memory");
   record.requested = value.at("requested");
   record.reason = value.at("reason");
-  record.at = value.at("at");
+  record.at = number_from<int64_t>(value, "at");
   return record;
 }
 
@@ -104,13 +114,13 @@ State decode_state(const std::string& text) {
           .hint("use that version, or stop the container with it first");
     State state;
     state.name = value.at("name");
-    state.number = value.at("number");
+    state.number = number_from<uint32_t>(value, "number");
     state.phase = phase_from_name(value.at("phase"));
     state.init = process_from_json(value.at("init"));
     state.monitor = process_from_json(value.at("monitor"));
     state.boot_id = value.at("boot_id");
-    state.started_at = value.at("started_at");
-    state.restarts = value.at("restarts");
+    state.started_at = number_from<int64_t>(value, "started_at");
+    state.restarts = number_from<unsigned>(value, "restarts");
     state.addresses = value.at("addresses");
     state.warnings = value.at("warnings");
     state.remove_when_stopped = value.at("remove_when_stopped");
