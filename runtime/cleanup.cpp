@@ -15,7 +15,11 @@ void remove_kernel_objects(const Paths& paths, uint32_t number, Links links) {
     step("remove cgroup", [&] { cgroup->remove(); });
   }
   if (links == Links::leave_to_kernel) return;
-  step("remove links", [&] { netsetup::detach(paths.veth(number)); });
+  step("remove links", [&] {
+    for (const auto& link : netsetup::list_links(paths.veth(number))) {
+      if (paths.number_of_veth(link.name) == number) netsetup::detach(link.name);
+    }
+  });
 }
 
 }  // namespace holm::runtime

@@ -190,8 +190,6 @@ class SpecChecker {
     for (size_t i = 0; i < spec_.networks.size(); ++i) {
       const NicSpec& nic = spec_.networks[i];
       const std::string place = fmt::format("network[{}]", i);
-      if (i > 0 && nic.mode == NicMode::nat && spec_.networks[0].mode == NicMode::nat)
-        note(place, "a second interface of mode \"nat\" is not available in this version");
       if (nic.mode != NicMode::nat) {
         check_mode_alone(nic, place);
         continue;

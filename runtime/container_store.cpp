@@ -104,6 +104,28 @@ std::string replace_name_line(const std::string& text, const std::string& name) 
   return out;
 }
 
+// Who has the number according to the containers themselves; empty for none.
+std::string container_of_number(const Paths& paths, uint32_t number) {
+  for (const std::string& name : container_names(paths)) {
+    bool owns = false;
+    ignore_errors([&] { owns = load_identity(paths, name).number == number; });  // a damaged one's reservation has its name
+    if (owns) return name;
+  }
+  return "";
+}
+
+// The number that a killed create of the same name left, if there is one. A killed rename may have left the number of a
+// container that has another name now: that is put right, as two containers must never share one.
+uint32_t take_up_number(const Paths& paths, LeaseDirectory& numbers, const std::string& name) {
+  for (const auto& [number, owner] : numbers.holders()) {
+    if (owner != name) continue;
+    const std::string container = container_of_number(paths, number);
+    if (container.empty()) return number;
+    numbers.rename_owner(number, container);
+  }
+  return 0;
+}
+
 // create_container, without the frame around its errors.
 Identity create_directories(const Installation& installation, const ConfigFile& config, Durability durability) {
   const Paths& paths = installation.paths;
@@ -121,10 +143,7 @@ Identity create_directories(const Installation& installation, const ConfigFile& 
     LeaseDirectory numbers(paths.numbers());
     Identity identity;
     step("reserve a number", [&] {
-      // A killed create of the same name left its number: it is taken up again.
-      for (const auto& [number, owner] : numbers.holders()) {
-        if (owner == name && !identity.number) identity.number = number;
-      }
+      identity.number = take_up_number(paths, numbers, name);
       if (!identity.number) {
         const uint32_t last = id_block(installation.settings, paths.installation()).range_count;
         const auto number = numbers.acquire(name, 1, last, std::nullopt, durability);
@@ -145,9 +164,9 @@ Identity create_directories(const Installation& installation, const ConfigFile& 
       const bool sync = durability == Durability::survives_crash;
       if (sync) sync_directory(directory);
       sys::rename_new(directory, paths.container(name));
+      undo.dismiss();  // it is there now, and needs its number whatever the disk says
       if (sync) sync_directory(paths.containers());
     });
-    undo.dismiss();
     return identity;
   });
 }
@@ -203,8 +222,19 @@ void require_container(const Paths& paths, const std::string& name) {
 }
 
 Identity create_container(const Installation& installation, const ConfigFile& config, Durability durability) {
-  return with_frame(fmt::format("cannot create container '{}'", config.spec.name),
-                    [&] { return create_directories(installation, config, durability); });
+  return with_frame(fmt::format("cannot create container '{}'", config.spec.name), [&] {
+    return with_undo([&](UndoStack& undo) {
+      // The caller's lock made it.
+      undo.push("remove the run directory", [&] { remove_unused_run_directory(installation.paths, config.spec.name); });
+      const Identity identity = create_directories(installation, config, durability);
+      undo.dismiss();
+      return identity;
+    });
+  });
+}
+
+void remove_unused_run_directory(const Paths& paths, const std::string& name) {
+  if (!container_exists(paths, name)) sys::remove_tree(paths.runtime(name));
 }
 
 bool is_outlived(const Paths& paths, const std::string& name) {
@@ -220,8 +250,12 @@ Identity load_identity(const Paths& paths, const std::string& name) {
       if (value.at("version").get<int>() > kIdentityVersion)
         throw Error("written by a newer version of Holm");
       Identity identity;
-      identity.number = value.at("number");
-      identity.ids = {value.at("first_id").get<uint32_t>(), value.at("id_count").get<uint32_t>()};
+      const auto number = value.at("number").get<uint64_t>(), first = value.at("first_id").get<uint64_t>();
+      if (number == 0 || number > UINT32_MAX || first > UINT32_MAX || value.at("id_count") != kIdsPerRange)
+        throw Error(fmt::format("damaged: number {}, first_id {}, id_count {}", value.at("number").dump(),
+                                value.at("first_id").dump(), value.at("id_count").dump()));
+      identity.number = static_cast<uint32_t>(number);
+      identity.ids = {static_cast<uint32_t>(first), kIdsPerRange};
       isolation::check_id_range(identity.ids);
       return identity;
     } catch (const json::exception& failure) {

@@ -51,6 +51,9 @@ void require_container(const Paths& paths, const std::string& name);
 // disk and is never started after the next boot, when its reservations may have been lost: then it is garbage.
 Identity create_container(const Installation& installation, const ConfigFile& config,
                           Durability durability = Durability::survives_crash);
+// The lock of a container that was not made after all leaves a run directory, which this removes. The caller holds the
+// lock.
+void remove_unused_run_directory(const Paths& paths, const std::string& name);
 // True for a container that was made for an earlier boot only.
 bool is_outlived(const Paths& paths, const std::string& name);
 // Reads and validates what is stored.

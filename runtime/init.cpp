@@ -85,12 +85,23 @@ bool is_own_file(int directory, const std::string& name) {
   return size < 0 || !std::string_view(start, static_cast<size_t>(size)).starts_with(kNameFileMark);
 }
 
+// Where nothing changes nothing is written, so that a container with a full disk starts again.
+bool has_content(int directory, const std::string& name, const std::string& content) {
+  struct stat status = {};
+  if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(status.st_mode)) return false;
+  const UniqueFd file = sys::open_at(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  std::string found(content.size() + 1, '\0');
+  const ssize_t size = ::read(file.get(), found.data(), found.size());
+  return size == static_cast<ssize_t>(content.size()) && found.compare(0, content.size(), content) == 0;
+}
+
 void write_name_file(int root, const NameFile& file) {
   const size_t slash = file.path.rfind('/');
   const std::string name = file.path.substr(slash + 1);
   const UniqueFd directory = sys::open_confined(root, file.path.substr(0, slash), O_RDONLY | O_DIRECTORY,
                                                 sys::Confine::in_root_nolink);
   if (!file.over_own && is_own_file(directory.get(), name)) return;
+  if (has_content(directory.get(), name, file.content)) return;
   // O_EXCL with a fresh name, then rename: nothing that stands there is opened or followed.
   const std::string temporary = name + ".holm-new";
   ::unlinkat(directory.get(), temporary.c_str(), 0);

@@ -82,6 +82,11 @@ bool has_left_over(const Installation& installation, uint32_t number) {
   return container_cgroup(installation.paths, number)->exists();
 }
 
+bool is_populated(const Installation& installation, uint32_t number) {
+  const auto cgroup = container_cgroup(installation.paths, number);
+  return cgroup->exists() && !cgroup->processes().empty();
+}
+
 void write_stopped(const Installation& installation, State state, const std::string& reason) {
   state.phase = Phase::stopped;
   state.init = {};
@@ -233,7 +238,9 @@ StartedContainer start(const Installation& installation, StartOptions options) {
   return with_frame(fmt::format("cannot start container '{}'", name), [&] {
     settle(installation, name);
     const Observation before = look(installation, name);
-    if (before.condition != Condition::stopped && before.condition != Condition::damaged)
+    if (before.condition == Condition::damaged)
+      throw Error(before.problem).hint(fmt::format("'holm destroy --force {}' removes the container", name));
+    if (before.condition != Condition::stopped)
       throw Error(fmt::format("it is {} already", condition_name(before.condition)));
     Channel report =
         step("start the monitor", [&] { return spawn_monitor(options.monitor, options.streams); });
@@ -360,8 +367,10 @@ void rename(const Installation& installation, const std::string& from, const std
   if (container_exists(installation.paths, to))
     throw Error(fmt::format("there is a container '{}' already", to));
   settle(installation, from);
-  if (look(installation, from).condition != Condition::stopped)
+  if (look(installation, from).condition != Condition::stopped) {
+    ignore_errors([&] { remove_unused_run_directory(installation.paths, to); });  // gc removes it as well
     throw Error(fmt::format("cannot rename container '{}': it is running", from)).hint("stop it first");
+  }
   rename_container_files(installation.paths, from, to);
 }
 
@@ -409,6 +418,12 @@ void settle(const Installation& installation, const std::string& name) {
   uint32_t number = 0;
   ignore_errors(
       [&] { number = load_identity(installation.paths, name).number; });  // damaged: nothing to find it by
+  if (seen.condition == Condition::damaged) {
+    // Whose processes these are is not known: perhaps a newer Holm's, or those of a monitor that will write its record
+    // anew. Without any the record tells nothing that is still true.
+    if (number == 0 || is_populated(installation, number)) return;
+    step("drop the damaged record", [&] { sys::remove_file(installation.paths.runtime(name) + "/state.json"); });
+  }
   const bool unfinished = seen.state && seen.state->phase != Phase::stopped;
   if (number == 0 || (!unfinished && !has_left_over(installation, number))) return;
   step("clean up after a killed monitor", [&] {

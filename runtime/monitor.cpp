@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <memory>
@@ -70,7 +71,10 @@ void detach_from_session(const std::string& run_directory) {
   ::prctl(PR_SET_NAME, "holm-monitor");
 }
 
-void log_line(const std::string& text) { fmt::print(stderr, "{} {}\n", std::time(nullptr), text); }
+void log_line(const std::string& text) {
+  // A full /run must not end the monitor.
+  ignore_errors([&] { fmt::print(stderr, "{} {}\n", std::time(nullptr), text); });
+}
 
 class Monitor {
  public:
@@ -155,6 +159,7 @@ int Monitor::run() {
 }
 
 void Monitor::begin_state() {
+  state_.name = options_.name;
   const auto previous = read_state(installation_.paths, options_.name);
   if (previous) state_ = *previous;
   state_.name = options_.name;
@@ -266,7 +271,12 @@ void Monitor::pause_before_restart() {
   if (state_.last_exit)
     state_.last_exit->reason +=
         fmt::format("; restart {} after {:.1f} s", crashes_, static_cast<double>(pause.count()) / 1000);
-  record(Phase::restarting);
+  try {
+    record(Phase::restarting);
+  } catch (const Error& error) {
+    if (error.error_number() != ENOSPC) throw;  // such as: the container was destroyed
+    log_line(error.report());                   // a full /run may have room again by then
+  }
   serve_until(-1, Clock::now() + pause);
 }
 
@@ -278,6 +288,9 @@ void Monitor::report(Message message, const std::string& text) {
 
 void Monitor::report_failure(const Error& error) {
   log_line(error.report());
+  // A container that still runs is not lost with its monitor: the next command adopts it.
+  const bool still_runs = init_ && !sys::pidfd_wait_ended(init_.get(), milliseconds(0));
+  if (still_runs) return report(Message::failed, error.encode());
   ignore_errors([&] {  // a state that cannot be written is corrected by the next command
     state_.init = {};
     if (!state_.last_exit)
@@ -340,11 +353,11 @@ int run_monitor(const MonitorOptions& options) noexcept {
   std::unique_ptr<Monitor> monitor;
   std::optional<Channel> early_report;
   try {
+    if (!options.adopt) early_report.emplace(sys::duplicate(kReportFd));
     detach_from_session(paths_from_environment().runtime(options.name));
     if (!isolation::is_program_protected())
       throw Error("a monitor must be started from the protected program");
     Inherited inherited = take_inherited(options);
-    if (inherited.report) early_report.emplace(sys::duplicate(inherited.report->fd()));
     step("enter private mounts", [] { enter_private_mounts(); });
     monitor = std::make_unique<Monitor>(options, std::move(inherited));
     early_report.reset();

@@ -22,6 +22,8 @@ netsetup::HostNetworkSettings host_network_settings(const Installation& installa
 // Makes the host's side of the nat network where it is needed, and reserves this container's addresses.
 NetworkPlan plan_network(const Installation& installation, const StoredContainer& container);
 
+// The container behind an owner in the address pool: each of its interfaces is an owner of its own.
+std::string container_of_address_owner(const std::string& owner);
 void release_addresses(const Paths& paths, const std::string& name);
 void rename_addresses(const Paths& paths, const std::string& from, const std::string& to);
 

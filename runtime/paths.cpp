@@ -40,15 +40,19 @@ std::string Paths::firewall_table() const {
   return installation().empty() ? "holm" : "holm_" + installation();
 }
 
-std::string Paths::veth(uint32_t number) const {
-  return installation().empty() ? fmt::format("hm{}", number)
-                                : fmt::format("hm{}-{}", installation(), number);
+std::string Paths::veth(uint32_t number, unsigned index) const {
+  const std::string name =
+      installation().empty() ? fmt::format("hm{}", number) : fmt::format("hm{}-{}", installation(), number);
+  return index == 0 ? name : fmt::format("{}i{}", name, index);
 }
 
 int64_t Paths::number_of_veth(const std::string& link) const {
   const std::string prefix = installation().empty() ? "hm" : "hm" + installation() + "-";
   if (!link.starts_with(prefix)) return -1;
-  const auto number = parse_unsigned(std::string_view(link).substr(prefix.size()));
+  const std::string_view rest = std::string_view(link).substr(prefix.size());
+  const size_t end = rest.find('i');
+  if (end != std::string_view::npos && !parse_unsigned(rest.substr(end + 1))) return -1;
+  const auto number = parse_unsigned(rest.substr(0, end));
   return number && *number <= UINT32_MAX ? static_cast<int64_t>(*number) : -1;
 }
 

@@ -31,8 +31,8 @@ struct Paths {
   std::string bridge() const;
   // "holm", "holm_1a2b": the nftables table.
   std::string firewall_table() const;
-  // "hm7", "hm1a2b-7": the host's end of container 7's veth pair.
-  std::string veth(uint32_t number) const;
+  // "hm7", "hm1a2b-7": the host's end of container 7's first veth pair; "hm7i1" of its second.
+  std::string veth(uint32_t number, unsigned index = 0) const;
   // The number in such a name; -1 where it is not one of this installation's.
   int64_t number_of_veth(const std::string& link) const;
 };

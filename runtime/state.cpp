@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <array>
+#include <cerrno>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -143,7 +144,16 @@ std::optional<State> read_state(const Paths& paths, const std::string& name) {
 void write_state(const Paths& paths, const State& state) {
   // Below /run nothing outlives the machine, so a sync would only cost time; rename keeps it whole for
   // readers.
-  replace_file(state_path(paths, state.name), encode_state(state));
+  const std::string path = state_path(paths, state.name);
+  try {
+    replace_file(path, encode_state(state));
+  } catch (const Error& error) {
+    // A full /run must not keep a container from being stopped or destroyed: the old record makes room, and without any
+    // a container counts as stopped, too.
+    if (state.phase != Phase::stopped || error.error_number() != ENOSPC) throw;
+    sys::remove_file(path);
+    ignore_errors([&] { replace_file(path, encode_state(state)); });  // only how it ended is lost
+  }
 }
 
 std::string current_boot_id() { return std::string(trim(read_file("/proc/sys/kernel/random/boot_id"))); }

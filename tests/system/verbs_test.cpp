@@ -304,7 +304,8 @@ TEST_CASE("stop asks, waits and then kills; it says when there is nothing to sto
   const Result result = installation.holm({"stop", "polite", "stubborn"});
   CHECK(result.status == 1);
   CHECK(result.errors ==
-        "holm: container 'polite' is not running\nholm: container 'stubborn' is not running\n");
+        "holm: container 'polite' is not running\n  hint: 'holm list -a' shows all containers\n"
+        "holm: container 'stubborn' is not running\n  hint: 'holm list -a' shows all containers\n");
 }
 
 TEST_CASE("reboot starts the container anew and keeps its files and address") {
