@@ -59,6 +59,7 @@ class Workshop:
         self.undo.append(lambda: shutil.rmtree(self.directory))
         os.chmod(self.directory, 0o755)  # containers with ids of their own pass through it
         try:
+            self._make_run_directory(os.path.join(self.directory, "run"))
             self.root = self._make_root(os.path.join(self.directory, "root"))
             self.environment = dict(
                 os.environ,
@@ -96,6 +97,12 @@ class Workshop:
             file.write(text)
         return path
 
+    def _make_run_directory(self, directory):
+        """A tmpfs, as /run is on every host whose init is systemd."""
+        os.mkdir(directory, 0o700)
+        run("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", directory)
+        self.undo.append(lambda: run("umount", "-l", directory))
+
     def _make_root(self, root):
         busybox = shutil.which("busybox")
         if busybox is None:
@@ -115,7 +122,7 @@ class Workshop:
             self.run_holm("destroy", "--force", *names, check=False)
         self.run_holm("gc", check=False)
         with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
-            if any(self.directory in line for line in mounts):
+            if any(self.directory in line and f" {self.path('run')} " not in line for line in mounts):
                 raise BenchError(f"holm left mounts below '{self.directory}'")
 
     def holm_containers(self):

@@ -150,8 +150,11 @@ int Monitor::run() {
       }
     }
     if (intent_ == Intent::stop || next == Next::stop || next == Next::destroy) {
-      record(Phase::stopped);
-      if (next == Next::destroy || options_.remove_when_stopped) remove_container();
+      if (next == Next::destroy || options_.remove_when_stopped) {
+        remove_container();
+      } else {
+        record(Phase::stopped);
+      }
       report(Message::ended, std::to_string(state_.last_exit ? state_.last_exit->status : kExitHolmFailed));
       return 0;
     }
@@ -173,7 +176,6 @@ void Monitor::begin_state() {
   state_.restarts = 0;
   state_.init = {};
   state_.last_exit.reset();
-  record(Phase::starting);
 }
 
 StdioPlan Monitor::prepare_stdio() {
@@ -190,7 +192,6 @@ StdioPlan Monitor::prepare_stdio() {
 }
 
 void Monitor::start_init() {
-  record(Phase::starting);
   with_undo([&](UndoStack& undo) {
     LaunchRequest request;
     request.installation = &installation_;

@@ -163,13 +163,15 @@ void look_at_environment(int pid, int process) {
     leak(pid, "environment", "of the host");
 }
 
-// True where the process could be traced; one that was traced before it executed its program is a leak.
-bool trace(int pid) {
-  if (::ptrace(PTRACE_SEIZE, pid, nullptr, PTRACE_O_TRACEEXEC) != 0) return false;
+// True where the process could be traced, which it may be once it is the payload. A tracer that waits for the
+// end of execve(2) is let in just before the stop that tells of it; nothing of the old program is left then.
+bool trace(int pid, int process, const char* payload) {
+  if (::ptrace(PTRACE_SEIZE, pid, nullptr, nullptr) != 0) return false;
   ::ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr);
   int status = 0;
   if (::waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status)) {
-    if (status >> 8 == (SIGTRAP | (PTRACE_EVENT_EXEC << 8))) leak(pid, "traced", "before it executed");
+    const Link link = read_link(process, "exe");
+    if (!link.is_there || std::strcmp(link.text, payload) != 0) leak(pid, "traced as", link.text);
     ::ptrace(PTRACE_DETACH, pid, nullptr, nullptr);
   }
   return true;
@@ -196,7 +198,7 @@ int watch(int seconds, const char* payload) {
       for (const char* name : {"cwd", "root"})
         if (const Link link = read_link(process, name); link.is_there && !begins_with(link.text, "/"))
           leak(pid, name, link.text);
-      traced += trace(pid) ? 1 : 0;
+      traced += trace(pid, process, payload) ? 1 : 0;
       ::close(process);
     }
     ::closedir(proc);

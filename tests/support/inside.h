@@ -1,18 +1,24 @@
 // Short ways to look into a running container and to put adversaries there.
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <chrono>
 #include <string>
 #include <vector>
 
+#include "base/sys.h"
 #include "base/text.h"
 #include "tests/support/holm_runner.h"
 
 namespace holm::test {
 
-// `holm exec NAME /bin/sh -c SCRIPT`
+// `holm exec NAME /bin/sh -c SCRIPT`; a CHECK fails where the shell did not even run.
 inline Result inside(const Installation& installation, const std::string& name, const std::string& script) {
-  return installation.holm({"exec", name, "/bin/sh", "-c", script});
+  Result result = installation.holm({"exec", name, "/bin/sh", "-c", script});
+  CHECK_MESSAGE((result.status != 125 && result.status != 127), "in ", name, ": ", script, ": ",
+                result.errors);
+  return result;
 }
 
 // What a script inside says, without the last line's end.

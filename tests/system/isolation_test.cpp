@@ -136,9 +136,7 @@ TEST_CASE("files of the host and of other containers are not there") {
   // Neither up and out, nor through a directory that was left open.
   CHECK(answer(installation, "box", "cd /; cd ../../../..; pwd; ls -a") ==
         answer(installation, "box", "echo /; ls -a /"));
-  CHECK(answer(installation, "box", "mkdir -p /x; chroot /x /bin/true 2>&1; ls /proc/1/root/") ==
-        "chroot: can't execute '/bin/true': No such file or directory\n" +
-            answer(installation, "box", "ls /"));
+  CHECK(answer(installation, "box", "ls -a /proc/1/root/") == answer(installation, "box", "ls -a /"));
   // The template is shared by all; what one writes no other sees.
   inside(installation, "box", "echo broken > /bin/busybox-was-here; rm /bin/ls");
   CHECK(inside(installation, "neighbour", "ls /bin/ls").status == 0);

@@ -364,7 +364,8 @@ TEST_CASE("a full disk is an error that names the file, and what is there alread
   CHECK(installation.column("web", "state") == "running");
   installation.holm_ok({"destroy", "--force", "web"});
   installation.holm_ok({"gc"});
-  CHECK(installation.leftovers().empty());
+  CHECK(join(installation.leftovers(), ", ") ==
+        "a mount below " + installation.directory());  // the small disk
 }
 
 TEST_CASE("a container whose own disk is full starts and stops all the same") {
@@ -404,7 +405,8 @@ TEST_CASE("a full run directory is an error, and running containers can still be
   CHECK_MESSAGE(destroy.status == 0, destroy.errors);
   disk.free();
   installation.holm_ok({"gc"});
-  CHECK(installation.leftovers().empty());
+  CHECK(join(installation.leftovers(), ", ") ==
+        "a mount below " + installation.directory());  // the small disk
 }
 
 TEST_CASE("no free address: the message says how many there are") {

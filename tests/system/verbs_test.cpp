@@ -324,7 +324,7 @@ TEST_CASE("reboot starts the container anew and keeps its files and address") {
   installation.holm_ok({"reboot", "--timeout", "1", "box"});
   CHECK(installation.column("box", "restarts") == "2");
   installation.holm_ok({"stop", "-k", "box"});
-  CHECK(installation.holm({"reboot", "box"}).errors == "holm: container 'box' is not running\n");
+  CHECK(installation.holm({"reboot", "box"}).errors.starts_with("holm: container 'box' is not running\n"));
 }
 
 TEST_CASE("log shows what was said, its last lines, and what comes") {
