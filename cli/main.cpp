@@ -16,30 +16,62 @@
 namespace holm::cli {
 namespace {
 
-// The verb that a misspelt one was probably meant to be.
-std::string suggest_verb(const CLI::App& app, const std::string& word) {
+std::vector<std::string> verb_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
     names.push_back(verb->get_name());
+  return names;
+}
+
+// The verb that a misspelt one was probably meant to be.
+std::string suggest_verb(const CLI::App& app, const std::string& word) {
+  const std::vector<std::string> names = verb_names(app);
   const std::vector<std::string_view> candidates(names.begin(), names.end());
   const auto meant = nearest(word, candidates);
   return meant ? fmt::format("did you mean 'holm {}'?", *meant) : "'holm --help' lists the verbs";
 }
 
+// The innermost verb that was recognized: "template build".
+const CLI::App& chosen_verb(const CLI::App& app, std::string& words) {
+  const auto chosen = app.get_subcommands();
+  if (chosen.empty()) return app;
+  words += (words.empty() ? "" : " ") + chosen.front()->get_name();
+  return chosen_verb(*chosen.front(), words);
+}
+
+// CLI11's messages in the words of ours.
+std::string describe_parse_error(const CLI::ParseError& failure, const CLI::App& verb) {
+  std::string message = failure.what();
+  const size_t colon = message.rfind(": ");
+  if (dynamic_cast<const CLI::ExtrasError*>(&failure) && colon != std::string::npos)
+    return fmt::format("unexpected argument '{}'", printable(message.substr(colon + 2)));
+  if (dynamic_cast<const CLI::RequiredError*>(&failure)) {
+    for (const CLI::Option* option : verb.get_options()) {
+      if (option->get_required() && option->count() == 0)
+        return fmt::format("'{}' is missing", option->get_option_text());
+    }
+    return "say which: " + join(verb_names(verb), ", ");
+  }
+  if (!message.empty()) message[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(message[0])));
+  return printable(message);
+}
+
 int report_parse_error(const CLI::App& app, const CLI::ParseError& failure, int argc, char** argv) {
   if (failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
     return app.exit(failure);  // --help
-  std::string message = failure.what();
-  const bool no_verb = app.get_subcommands().empty();
-  std::string hint = "'holm --help' lists the verbs and options";
-  if (!no_verb)
-    hint = fmt::format("'holm {} --help' tells what it takes", app.get_subcommands().front()->get_name());
-  if (no_verb && argc > 1 && argv[1][0] != '-') {
+  std::string words;
+  const CLI::App& verb = chosen_verb(app, words);
+  std::string message = describe_parse_error(failure, verb);
+  std::string hint = words.empty() ? "'holm --help' lists the verbs and options"
+                                   : fmt::format("'holm {} --help' tells what it takes", words);
+  if (words.empty() && argc > 1 && argv[1][0] != '-') {
     message = fmt::format("there is no verb '{}'", printable(argv[1]));
     hint = suggest_verb(app, argv[1]);
   }
-  if (no_verb && argc == 1) message = "say what to do";
-  print_error(usage_error(message).hint(hint), {});
+  if (argc == 1) message = "say what to do";
+  Globals globals;
+  globals.json = std::any_of(argv + 1, argv + argc, [](std::string_view word) { return word == "--json"; });
+  print_error(usage_error(message).hint(hint), globals);
   return kExitUsage;
 }
 
@@ -48,7 +80,8 @@ struct Family {
   std::vector<std::string_view> often;  // verbs that need no other family to be known
 };
 
-// Describing every verb takes as long as a small verb's own work, so the frequent ones are found without the others.
+// Describing every verb takes as long as a small verb's own work, so the frequent ones are found without the
+// others.
 void add_verbs(CLI::App& app, Program& program, std::string_view word) {
   const std::vector<Family> families = {{add_life_verbs, {"start", "run", "stop"}},
                                         {add_inside_verbs, {"exec"}},
@@ -56,7 +89,9 @@ void add_verbs(CLI::App& app, Program& program, std::string_view word) {
                                         {add_template_verbs, {}},
                                         {add_config_verbs, {}},
                                         {add_host_verbs, {}}};
-  const auto knows = [&](const Family& family) { return std::ranges::find(family.often, word) != family.often.end(); };
+  const auto knows = [&](const Family& family) {
+    return std::ranges::find(family.often, word) != family.often.end();
+  };
   const bool alone = std::ranges::any_of(families, knows);
   for (const Family& family : families) {
     if (!alone || knows(family)) family.add(app, program);

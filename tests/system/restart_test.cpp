@@ -74,7 +74,7 @@ TEST_CASE("an init that ran out of memory is told so, with the limit and the cur
   Installation installation;
   const std::string limits = "[memory]\nlimit = \"64M\"\nswap = \"0\"\n";
   // tail keeps its last line, which never ends.
-  installation.start("box", "command = [\"/bin/tail\", \"/dev/zero\"]\n" + limits);
+  installation.start("box", "command = [\"/usr/bin/tail\", \"/dev/zero\"]\n" + limits);
   CHECK(reaches(installation, "box", "stopped", 30s));
   CHECK(installation.column("box", "reason") == "killed: out of memory at 64 MiB; raise memory.limit");
   CHECK(installation.holm({"wait", "box"}).status == 137);
