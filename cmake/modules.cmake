@@ -10,4 +10,14 @@ function(holm_module name)
   add_library(${name} STATIC ${sources})
   target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
   target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE} holm_warnings)
+  holm_precompile(${name} <fmt/core.h> <functional> <map> <optional> <string> <vector>)
+endfunction()
+
+# holm_precompile(TARGET headers...): parses heavy headers once for a whole target; they take most of the time to build.
+function(holm_precompile target)
+  if(NOT CMAKE_CXX_COMPILER_LAUNCHER)  # ccache would not find what it has
+    target_precompile_headers(${target} PRIVATE ${ARGN})
+    # GCC 12 warns of std::string's own code (its bug 105651) and no longer sees that it is a system header's.
+    target_compile_options(${target} PRIVATE -Wno-array-bounds)
+  endif()
 endfunction()

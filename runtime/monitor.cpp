@@ -310,7 +310,11 @@ void Monitor::record(Phase phase) {
 
 void Monitor::remove_container() {
   try {
-    const FileLock lock = lock_container(installation_.paths, options_.name);
+    auto lock = FileLock::try_acquire(run_directory_ + "/lock");
+    if (!lock) {
+      record(Phase::stopped);  // a stop may hold the lock and wait for this
+      lock = lock_container(installation_.paths, options_.name);
+    }
     // Another command may have had the lock first, and have destroyed the container or started it anew.
     const auto recorded = read_state(installation_.paths, options_.name);
     if (!recorded || recorded->monitor != state_.monitor) return;

@@ -40,12 +40,13 @@ inline std::string mount_entry(const std::string& source, const std::string& tar
 // The config lines that put the probe at /probe.
 inline std::string with_probe() { return mount_entry(built_program("container_probe"), "/probe"); }
 
-// `holm WORDS...`, killed after ten seconds; how long it took is in `seconds`.
+// `holm WORDS...`, killed after `limit` seconds; how long it took is in `seconds`.
 struct TimedResult : Result {
   double seconds = 0;
 };
-inline TimedResult holm_timed(const Installation& installation, const std::vector<std::string>& words) {
-  std::vector<std::string> command = {"timeout", "--signal=KILL", "10", holm_program()};
+inline TimedResult holm_timed(const Installation& installation, const std::vector<std::string>& words,
+                              const std::string& limit = "10") {
+  std::vector<std::string> command = {"timeout", "--signal=KILL", limit, holm_program()};
   command.insert(command.end(), words.begin(), words.end());
   const auto begin = std::chrono::steady_clock::now();
   TimedResult result = {run_host(command, installation.environment())};
