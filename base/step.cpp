@@ -35,7 +35,10 @@ void fault_point(std::string_view name) {
   const size_t colon = wanted.find(':');
   if (colon == std::string_view::npos || wanted.substr(colon + 1) != name) return;
   const std::string_view action = wanted.substr(0, colon);
-  if (action == "kill") ::kill(::getpid(), SIGKILL);
+  if (action == "kill") {
+    ::kill(::getpid(), SIGKILL);
+    ::_exit(128 + SIGKILL);  // the init of a pid namespace is immune to its own signal
+  }
   if (action == "stop") ::raise(SIGSTOP);
   if (action == "error") throw Error("injected fault");
 }

@@ -17,7 +17,5 @@ endfunction()
 function(holm_precompile target)
   if(NOT CMAKE_CXX_COMPILER_LAUNCHER)  # ccache would not find what it has
     target_precompile_headers(${target} PRIVATE ${ARGN})
-    # GCC 12 warns of std::string's own code (its bug 105651) and no longer sees that it is a system header's.
-    target_compile_options(${target} PRIVATE -Wno-array-bounds)
   endif()
 endfunction()

@@ -31,6 +31,18 @@ Observation look(const Installation& installation, const std::string& name) {
   return observe(installation.paths, quotas::detect_cgroup_layout(), name);
 }
 
+// As `look`, after the record was brought in line with the kernel, so that an end is not missed. Takes the lock where
+// there is something to do.
+Observation look_settled(const Installation& installation, const std::string& name) {
+  Observation seen = look(installation, name);
+  const bool is_outdated =
+      seen.condition == Condition::stopped && seen.state && seen.state->phase != Phase::stopped;
+  if (seen.condition != Condition::orphaned && !is_outdated) return seen;
+  const FileLock lock = lock_container(installation.paths, name);
+  settle(installation, name);
+  return look(installation, name);
+}
+
 Observation require_running(const Installation& installation, const std::string& name) {
   Observation seen = look(installation, name);
   if (seen.condition == Condition::damaged)
@@ -91,8 +103,11 @@ void write_stopped(const Installation& installation, State state, const std::str
   state.phase = Phase::stopped;
   state.init = {};
   state.monitor = {};
-  if (!state.last_exit)
+  if (state.last_exit) {
+    state.last_exit->reason += "; its monitor was killed";  // so that the restart which that announces does not come
+  } else {
     state.last_exit = ExitRecord{.status = kExitHolmFailed, .reason = reason, .at = std::time(nullptr)};
+  }
   write_state(installation.paths, state);
 }
 
@@ -379,7 +394,7 @@ std::optional<int> wait(const Installation& installation, const std::string& nam
   require_container(installation.paths, name);
   const auto end = timeout ? std::optional(Clock::now() + *timeout) : std::nullopt;
   for (;;) {
-    const Observation seen = look(installation, name);
+    const Observation seen = look_settled(installation, name);
     if (seen.condition == Condition::stopped)
       return seen.state && seen.state->last_exit ? seen.state->last_exit->status : 0;
     if (seen.condition == Condition::damaged) throw Error(seen.problem);

@@ -211,8 +211,9 @@ int watch(int seconds, const char* payload) {
 
 // A chain of directories below the working directory; deeper than a path can name.
 int make_deep(int depth) {
+  constexpr const char* kName = "directory";
   for (int i = 0; i < depth; ++i) {
-    if (::mkdir("d", 0000) != 0 || ::chmod("d", 0700) != 0 || ::chdir("d") != 0) {
+    if (::mkdir(kName, 0000) != 0 || ::chmod(kName, 0700) != 0 || ::chdir(kName) != 0) {
       tell("deep", -1);
       return 1;
     }

@@ -1,0 +1,219 @@
+// Limits as the kernel keeps them: measured, and read back.
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/file.h"
+#include "tests/support/inside.h"
+
+using namespace holm;
+using namespace holm::test;
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+constexpr const char* kIdle = "command = [\"/bin/sleep\", \"1000\"]\n";
+constexpr const char* kBusy = "command = [\"/bin/sh\", \"-c\", \"while :; do :; done\"]\n";
+
+json inspect(const Installation& installation, const std::string& name) {
+  return json::parse(installation.holm_ok({"--json", "inspect", name}));
+}
+
+struct Sample {
+  double cpu_seconds;
+  Clock::time_point at;
+};
+
+Sample sample(const Installation& installation, const std::string& name) {
+  return {inspect(installation, name)["cpu_time_ns"].get<double>() / 1e9, Clock::now()};
+}
+
+double share(const Sample& from, const Sample& to) {
+  return (to.cpu_seconds - from.cpu_seconds) / std::chrono::duration<double>(to.at - from.at).count();
+}
+
+// A CPU that there is more than one of may be pinned to; else the only one.
+std::string last_cpu() { return std::to_string(::sysconf(_SC_NPROCESSORS_ONLN) - 1); }
+
+}  // namespace
+
+TEST_CASE("a busy loop under a cap of 25 gets a quarter of one CPU") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  installation.start("box", std::string(kBusy) + "[cpu]\ncap = 25\n");
+  ::usleep(300'000);
+  const Sample from = sample(installation, "box");
+  std::this_thread::sleep_for(std::chrono::seconds(4));
+  const double got = share(from, sample(installation, "box"));
+  MESSAGE("got " << got * 100 << " %");
+  CHECK(got > 0.23);
+  CHECK(got < 0.27);
+}
+
+TEST_CASE("weights 256 and 512 share one pinned CPU one to two") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  const std::string pin = "pin = \"" + last_cpu() + "\"\n";
+  installation.start("light", std::string(kBusy) + "[cpu]\nweight = 256\n" + pin);
+  installation.start("heavy", std::string(kBusy) + "[cpu]\nweight = 512\n" + pin);
+  ::usleep(300'000);
+  const Sample light = sample(installation, "light"), heavy = sample(installation, "heavy");
+  std::this_thread::sleep_for(std::chrono::seconds(5));
+  const Sample light_end = sample(installation, "light"), heavy_end = sample(installation, "heavy");
+  const double ratio =
+      (heavy_end.cpu_seconds - heavy.cpu_seconds) / (light_end.cpu_seconds - light.cpu_seconds);
+  MESSAGE("ratio " << ratio);
+  CHECK(ratio > 1.9);
+  CHECK(ratio < 2.1);
+}
+
+TEST_CASE("an allocation beyond memory.limit ends the container with the reason, and no one else notices") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  installation.start("neighbour", std::string(kIdle) + "[memory]\nlimit = \"32M\"\n");
+  const pid_t neighbour = installation.pid_of("neighbour");
+  // tail keeps all of a line that never ends.
+  installation.start(
+      "box", "command = [\"/usr/bin/tail\", \"/dev/zero\"]\n[memory]\nlimit = \"64M\"\nswap = \"0\"\n");
+  REQUIRE(
+      eventually([&] { return installation.column("box", "state") == "stopped"; }, std::chrono::seconds(20)));
+  CHECK(installation.column("box", "reason") == "killed: out of memory at 64 MiB; raise memory.limit");
+  CHECK(installation.holm({"wait", "box"}).status == 137);
+  CHECK(inspect(installation, "box")["last_exit"]["out_of_memory"] == true);
+  CHECK(installation.pid_of("neighbour") == neighbour);
+  CHECK(inspect(installation, "neighbour")["oom_kills"] == 0);
+  CHECK(inside(installation, "neighbour", "echo well").out == "well\n");
+}
+
+TEST_CASE("what the kernel kills below init is told, too") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  installation.start("box",
+                     "command = [\"/bin/sh\", \"-c\", \"tail /dev/zero; sleep 1000\"]\n[memory]\nlimit = "
+                     "\"32M\"\nswap = \"0\"\n");
+  CHECK(eventually([&] { return inspect(installation, "box")["oom_kills"] == 1; }, std::chrono::seconds(20)));
+  CHECK(installation.column("box", "state") == "running");
+  CHECK(inspect(installation, "box")["memory_peak_bytes"].get<uint64_t>() <= 32 << 20);
+}
+
+TEST_CASE("a fork bomb is held at pids.limit, the rest goes on, and stop ends it in time") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  installation.start("neighbour", kIdle);
+  installation.start("box",
+                     "command = [\"/bin/sh\", \"-c\", \"bomb() { bomb | bomb & }; bomb; sleep 1000\"]\n"
+                     "[pids]\nlimit = 64\n[cpu]\ncap = 50\n");
+  uint64_t most = 0;
+  const auto end = Clock::now() + std::chrono::milliseconds(1500);
+  while (Clock::now() < end) {
+    const json facts = inspect(installation, "box");
+    if (facts.contains("pids")) most = std::max(most, facts["pids"].get<uint64_t>());
+  }
+  CHECK(most <= 64);
+  CHECK(most >= 60);
+  CHECK(inside(installation, "neighbour", "echo well").out == "well\n");
+  const TimedResult list = holm_timed(installation, {"list"});
+  CHECK(list.seconds < 2);
+  const TimedResult stop = holm_timed(installation, {"stop", "--timeout", "1", "box"});
+  CHECK(stop.status == 0);
+  CHECK(stop.seconds < 3);
+  CHECK(installation.column("box", "state") == "stopped");
+}
+
+TEST_CASE("limits are read back from the kernel as they were asked for") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  installation.start("box",
+                     std::string(kIdle) +
+                         "[cpu]\nweight = 512\ncap = 75\npin = \"0\"\n[memory]\nlimit = \"96M\"\nbarrier = "
+                         "\"64M\"\n[pids]\nlimit = 77\n");
+  const json limits = inspect(installation, "box")["limits_in_kernel"];
+  CHECK(limits["cpu"]["weight"] == 512);
+  CHECK(limits["cpu"]["cap_percent"] == 75);
+  CHECK(limits["cpu"]["cpus"] == "0");
+  CHECK(limits["memory"]["limit"] == 96 << 20);
+  CHECK(limits["memory"]["barrier"] == 64 << 20);
+  CHECK(limits["pids"]["limit"] == 77);
+  installation.start("free", kIdle);
+  const json none = inspect(installation, "free")["limits_in_kernel"];
+  CHECK(none["cpu"]["weight"] == 256);
+  CHECK(none["cpu"]["cap_percent"] == 0);
+  CHECK(none["memory"]["limit"].is_null());
+  CHECK(none["pids"]["limit"].is_null());
+}
+
+TEST_CASE("the CPUs that a container may use are those of pin and count") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  installation.start("pinned", std::string(kIdle) + "[cpu]\npin = \"" + last_cpu() + "\"\n");
+  installation.start("counted", std::string(kIdle) + "[cpu]\ncount = 1\n");
+  const std::string script = "grep Cpus_allowed_list /proc/1/status /proc/self/status | cut -f2";
+  CHECK(answer(installation, "pinned", script) == last_cpu() + "\n" + last_cpu());
+  const auto words = split(answer(installation, "counted", script), '\n');
+  CHECK(words.size() == 2);
+  CHECK(words[0] == words[1]);
+  CHECK(parse_unsigned(words[0]).has_value());  // one number, not a range
+}
+
+TEST_CASE("[limits] are those of init and of what is executed later") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  installation.start("box",
+                     std::string(kIdle) + "[limits]\nnofile = 300\nnproc = 50\ncore = 0\nstack = \"4M\"\n");
+  for (const std::string process : {"1", "self"}) {
+    CAPTURE(process);
+    const std::string table = inside(installation, "box", "cat /proc/" + process + "/limits").out;
+    const auto values = [&](const std::string& name) {
+      for (const std::string& line : split(table, '\n'))
+        if (line.starts_with(name)) {
+          const auto words = split_words(line.substr(name.size()));
+          return words[0] + " " + words[1];
+        }
+      return std::string();
+    };
+    CHECK(values("Max open files") == "300 300");
+    CHECK(values("Max processes") == "50 50");
+    CHECK(values("Max core file size") == "0 0");
+    CHECK(values("Max stack size") == "4194304 4194304");
+  }
+}
+
+TEST_CASE("a limit above the host's hard one is refused with what would help, where Holm may not raise it") {
+  HOLM_REQUIRES("root", have_root());
+  HOLM_REQUIRES("a host without CAP_SYS_RESOURCE", !have_sys_resource());
+  rlimit held = {};
+  ::getrlimit(RLIMIT_NOFILE, &held);
+  HOLM_REQUIRES("a hard limit of open files", held.rlim_max < 1000000000);
+  const auto most = parse_unsigned(trim(read_file("/proc/sys/fs/nr_open")));
+  Installation installation;
+  const std::string wanted = std::to_string(held.rlim_max + 1);
+  const Result result =
+      installation.holm({"start", installation.write_config(
+                                      "box", std::string(kIdle) + "[limits]\nnofile = " + wanted + "\n")});
+  CHECK(result.status == 1);
+  CHECK(result.errors.starts_with("holm: cannot start container 'box': set resource limit 'nofile' to " +
+                                  wanted + ": Operation not permitted (EPERM)\n"));
+  CHECK(result.errors.find("step 'set resource limits'") != std::string::npos);
+  const std::string hint =
+      most && held.rlim_max + 1 > *most
+          ? fmt::format("the host's kernel allows at most {}: sysctl fs.nr_open", *most)
+          : fmt::format("hint: the host's hard limit is {} and only CAP_SYS_RESOURCE may raise it",
+                        held.rlim_max);
+  CHECK(result.errors.find(hint) != std::string::npos);
+  CHECK(installation.column("box", "state") == "stopped");
+}
+
+TEST_CASE("a container's memory in /dev and /dev/shm counts as its own") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  installation.start("box", std::string(kIdle) + "[memory]\nlimit = \"32M\"\nswap = \"0\"\n");
+  inside(installation, "box", "head -c 100000000 /dev/zero > /dev/shm/file");
+  CHECK(inspect(installation, "box")["memory_bytes"].get<uint64_t>() <= 32 << 20);
+  CHECK(answer(installation, "box", "head -c 1000000 /dev/zero > /dev/file; stat -c %s /dev/file") ==
+        "524288");
+}
