@@ -60,6 +60,8 @@ build_jobs() {
 configure_and_build() {
   local build
   build=$(build_directory)
-  timed "configure in $build" cmake -S "$(holm_tree)" -B "$build" -G Ninja --log-level=WARNING
+  # HOLM_FUZZ_SECONDS asks for the fuzzers, too.
+  timed "configure in $build" cmake -S "$(holm_tree)" -B "$build" -G Ninja --log-level=WARNING \
+    -DHOLM_FUZZ="$([[ -n ${HOLM_FUZZ_SECONDS-} ]] && printf ON || printf OFF)"
   timed "build" cmake --build "$build" --parallel "$(build_jobs)" --target "$@"
 }
