@@ -50,6 +50,14 @@ void LeaseDirectory::rename_owner(uint32_t number, const std::string& owner) {
   sync_directory(path_);
 }
 
+void LeaseDirectory::remove_leftovers() {
+  for (const std::string& name : list_directory(path_)) {
+    const auto pid = parse_unsigned(std::string_view(name).substr(name.rfind('.') + 1));
+    if (!name.starts_with('.') || !pid || *pid > INT32_MAX) continue;
+    if (!sys::exists(fmt::format("/proc/{}", *pid))) sys::remove_file(path_ + "/" + name);
+  }
+}
+
 std::map<uint32_t, std::string> LeaseDirectory::holders() const {
   std::map<uint32_t, std::string> out;
   for (const std::string& name : list_directory(path_)) {

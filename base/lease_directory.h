@@ -28,6 +28,8 @@ class LeaseDirectory {
   void rename_owner(uint32_t number, const std::string& owner);
   // All held numbers with their owners.
   std::map<uint32_t, std::string> holders() const;
+  // Removes what processes that were killed while they renamed an owner left.
+  void remove_leftovers();
 
  private:
   std::string file_of(uint32_t number) const;

@@ -30,10 +30,21 @@ namespace {
 constexpr int kMaxDescent = 32;
 
 struct Removal {
-  int top;       // the tree's own directory
-  dev_t device;  // what lies on another is mounted there
+  int top;  // the tree's own directory
   unsigned moved = 0;
 };
+
+// A directory to remove, only where nothing is mounted on it: a bind mount shows files that are somebody else's,
+// under the same device number.
+UniqueFd open_same_mount(int directory, const std::string& child, const std::string& name) {
+  struct open_how how = {};
+  how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_XDEV;
+  UniqueFd fd(static_cast<int>(::syscall(SYS_openat2, directory, child.c_str(), &how, sizeof how)));
+  if (fd) return fd;
+  if (errno == EXDEV) throw Error(fmt::format("remove '{}/{}': something is mounted there", name, child));
+  fail("open", name + "/" + child);
+}
 
 // Removes what is inside the directory `fd`; what lies too deep is left at the top, for the next round.
 void empty_directory(Removal& removal, int fd, int depth, const std::string& name) {
@@ -46,9 +57,7 @@ void empty_directory(Removal& removal, int fd, int depth, const std::string& nam
     if (child == "." || child == "..") continue;
     if (::unlinkat(fd, child.c_str(), 0) == 0 || errno == ENOENT) continue;
     if (errno != EISDIR && errno != EPERM) fail("remove", name + "/" + child);
-    const UniqueFd inner = open_at(fd, child, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
-    if (stat_fd(inner.get(), child).st_dev != removal.device)
-      throw Error(fmt::format("remove '{}/{}': something is mounted there", name, child));
+    const UniqueFd inner = open_same_mount(fd, child, name);
     if (depth >= kMaxDescent) {
       const std::string moved = fmt::format(".deep-{}-{}", ::getpid(), removal.moved++);
       if (::renameat(fd, child.c_str(), removal.top, moved.c_str()) != 0) fail("move", name + "/" + child);
@@ -154,7 +163,7 @@ bool remove_tree(const std::string& path) {
   if (!S_ISDIR(status->st_mode)) return remove_file(path);
   {
     const UniqueFd fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    Removal removal = {fd.get(), stat_fd(fd.get(), path).st_dev};
+    Removal removal = {fd.get()};
     unsigned moved_before = 0;
     do {
       moved_before = removal.moved;

@@ -13,7 +13,8 @@ namespace holm::isolation {
 UniqueFd open_protected_program() {
   return with_frame("protect Holm's program file", [] {
     // The magic link names the file that runs, also when its name was replaced by an upgrade meanwhile.
-    const UniqueFd program = sys::open("/proc/self/exe", O_PATH);
+    UniqueFd program = sys::open("/proc/self/exe", O_PATH);
+    if (is_program_protected()) return program;  // from a detached mount, of which no other can be made
     UniqueFd copy = copy_mount(program.get(), "", Depth::one_mount);
     add_mount_flags(copy.get(), kReadOnly | kNoSuid | kNoDev, Depth::one_mount, "program");
     return copy;

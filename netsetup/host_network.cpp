@@ -226,7 +226,9 @@ NatNetwork make_network(Netlink& netlink, const HostNetworkSettings& settings, U
   step("configure the bridge", [&] { configure_bridge(netlink, bridge, subnets, use_ipv6); });
   step("install the firewall", [&] {
     const FirewallPlan plan = firewall_plan(settings, subnets);
-    if (!firewall_stands(plan)) install_firewall(plan);
+    if (firewall_stands(plan)) return;
+    install_firewall(plan);
+    undo.push(fmt::format("remove firewall table '{}'", plan.table), [table = plan.table] { remove_firewall(table); });
   });
   // After the firewall, so that nothing is passed on unfiltered.
   step("enable forwarding", [&] {
@@ -255,12 +257,14 @@ NatNetwork ensure_nat_network(const HostNetworkSettings& settings) {
 Removal remove_nat_network(const HostNetworkSettings& settings) {
   const FileLock lock = lock_network(settings);
   Netlink netlink;
-  if (const auto bridge = netlink.find_link(settings.bridge); bridge && bridge->kind == "bridge") {
+  const auto bridge = netlink.find_link(settings.bridge);
+  const bool is_ours = bridge && bridge->kind == "bridge";
+  if (is_ours) {
     if (!ports_of(netlink, *bridge).empty()) return Removal::still_in_use;
     netlink.delete_link(settings.bridge);
   }
-  remove_firewall(settings.table);
-  return Removal::removed;
+  const bool had_table = remove_firewall(settings.table);
+  return is_ours || had_table ? Removal::removed : Removal::nothing_there;
 }
 
 }  // namespace holm::netsetup

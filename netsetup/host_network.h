@@ -34,7 +34,7 @@ struct NatNetwork {
 // changed. Safe to be called by many processes at once; takes a fraction of a millisecond where all stands.
 NatNetwork ensure_nat_network(const HostNetworkSettings& settings);
 
-enum class Removal { removed, still_in_use };
+enum class Removal { removed, still_in_use, nothing_there };
 // Removes bridge and table unless links are still in the bridge. The subnets stay chosen.
 Removal remove_nat_network(const HostNetworkSettings& settings);
 

@@ -218,7 +218,7 @@ int exec_in_container(const Installation& installation, const ExecOptions& optio
     for (int heard = 0; heard < 2; ++heard) {
       auto received = ours.receive();
       if (!received)
-        throw Error("the joining process ended unexpectedly").hint("was the container stopped meanwhile?");
+        throw Error("the joining process ended unexpectedly").hint("was the container stopped meanwhile, or is its memory.limit reached?");
       if (received->message == Message::failed) throw Error::decode(received->text);
       if (received->message == Message::running && !received->fds.empty())
         process = std::move(received->fds[0]);

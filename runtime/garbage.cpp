@@ -74,6 +74,8 @@ class Collector {
 
   void release_numbers() {
     LeaseDirectory numbers(paths_.numbers());
+    numbers.remove_leftovers();
+    LeaseDirectory(paths_.addresses()).remove_leftovers();
     for (const auto& [number, owner] : numbers.holders()) {
       if (!is_dns_label(owner) || is_owned(number)) continue;
       const auto lock = try_lock(owner);
@@ -135,7 +137,8 @@ class Collector {
   void remove_unused_network() {
     if (!container_names(paths_).empty()) return;
     const auto settings = host_network_settings(installation_);
-    if (!sys::exists("/sys/class/net/" + settings.bridge)) return;
+    // A killed removal may have left the table without the bridge.
+    if (!sys::exists("/sys/class/net/" + settings.bridge) && !sys::exists(paths_.state + "/network")) return;
     if (netsetup::remove_nat_network(settings) == netsetup::Removal::removed)
       report_.removed.push_back(
           fmt::format("bridge '{}' and firewall table '{}'", settings.bridge, settings.table));

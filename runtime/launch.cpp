@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -216,6 +217,16 @@ void make_links(const std::vector<netsetup::LinkPlan>& links, pid_t init, UndoSt
   }
 }
 
+// Where the container half failed first, its report explains more than what that broke on our side.
+void throw_report_of_init(Channel& channel) {
+  pollfd wanted = {channel.fd(), POLLIN, 0};
+  while (::poll(&wanted, 1, 0) > 0) {
+    const auto received = channel.receive();
+    if (!received) return;
+    if (received->message == Message::failed) throw Error::decode(received->text);
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<quotas::Cgroup> container_cgroup(const Paths& paths, uint32_t number) {
@@ -305,8 +316,7 @@ RunningInit launch(LaunchRequest& request, UndoStack& undo) {
     // End of file: execve closed the socket. An Error instead tells why it did not.
     if (const auto late = host_end.receive()) throw Error::decode(late->text);
   } catch (Error& error) {
-    // Where the container half failed first, its report explains more than our broken pipe.
-    if (error.error_number() == EPIPE) host_end.expect(Message::executing);
+    throw_report_of_init(host_end);
     throw;
   }
   running.pidfd = std::move(init.pidfd);

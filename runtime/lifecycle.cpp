@@ -58,11 +58,11 @@ Observation require_running(const Installation& installation, const std::string&
 // Runs in the forked child: becomes the monitor. Only calls what is safe between fork and exec of a
 // single-threaded process.
 [[noreturn]] void become_monitor(int program, const MonitorOptions& options, int report,
-                                 const std::vector<int>& streams) {
+                                 const std::vector<int>& others) {
   try {
     // First out of the way of the numbers that they shall get.
     std::vector<int> sources = {::fcntl(report, F_DUPFD, 64)};
-    for (const int stream : streams) sources.push_back(::fcntl(stream, F_DUPFD, 64));
+    for (const int other : others) sources.push_back(::fcntl(other, F_DUPFD, 64));
     const int own_program = ::fcntl(program, F_DUPFD_CLOEXEC, 64);
     for (size_t i = 0; i < sources.size(); ++i) {
       if (::dup2(sources[i], kReportFd + static_cast<int>(i)) < 0)
@@ -79,10 +79,11 @@ Observation require_running(const Installation& installation, const std::string&
 
 // Starts the monitor. It is this command's child until the command ends, and nobody waits for it: who asks whether it
 // lives takes a zombie for dead (open_process).
-Channel spawn_monitor(const MonitorOptions& options, const std::vector<UniqueFd>& streams) {
+Channel spawn_monitor(const MonitorOptions& options, const FileLock* lock, const std::vector<UniqueFd>& streams) {
   const UniqueFd program = isolation::open_protected_program();
   auto [ours, theirs] = make_channel();
   std::vector<int> numbers;
+  if (lock) numbers.push_back(lock->fd());
   for (const UniqueFd& stream : streams) numbers.push_back(stream.get());
   const pid_t child = ::fork();
   if (child < 0) throw Error::system("start the monitor");
@@ -258,7 +259,7 @@ StartedContainer start(const Installation& installation, StartOptions options) {
     if (before.condition != Condition::stopped)
       throw Error(fmt::format("it is {} already", condition_name(before.condition)));
     Channel report =
-        step("start the monitor", [&] { return spawn_monitor(options.monitor, options.streams); });
+        step("start the monitor", [&] { return spawn_monitor(options.monitor, &lock, options.streams); });
     options.streams.clear();
     try {
       report.expect(Message::running);
@@ -348,30 +349,46 @@ void resume(const Installation& installation, const std::string& name) {
   step("thaw", [&] { container_cgroup(installation.paths, seen.state->number)->thaw(); });
 }
 
+namespace {
+
+// Nothing where it was removed, else what it is instead of stopped.
+std::optional<Condition> destroy_stopped(const Installation& installation, const std::string& name, bool force) {
+  const FileLock lock = lock_container(installation.paths, name);
+  return with_frame(fmt::format("cannot destroy container '{}'", name), [&]() -> std::optional<Condition> {
+    settle(installation, name);
+    const Condition condition = look(installation, name).condition;
+    if (condition != Condition::stopped && !(force && condition == Condition::damaged)) return condition;
+    // A monitor whose record cannot be read must not start the next init of what is removed here.
+    if (condition == Condition::damaged)
+      ignore_errors([&] { announce_intent(installation.paths.runtime(name), Intent::stop); });  // it may be gone
+    uint32_t number = 0;
+    ignore_errors(
+        [&] { number = load_identity(installation.paths, name).number; });  // damaged: gc finds the rest
+    if (number != 0) remove_kernel_objects(installation.paths, number);
+    remove_container_files(installation.paths, name);
+    return std::nullopt;
+  });
+}
+
+}  // namespace
+
 void destroy(const Installation& installation, const std::string& name, bool force) {
   if (!container_exists(installation.paths, name)) {
     // What an interrupted destroy left is finished, so that the same command may be said again.
     const std::string doomed = fmt::format("{}/.{}.destroyed", installation.paths.containers(), name);
     if (!is_dns_label(name) || !sys::exists(doomed)) require_container(installation.paths, name);
   }
-  if (force && look(installation, name).condition != Condition::stopped)
-    ignore_errors(
-        [&] { stop(installation, name, {.kill_at_once = true}); });  // what resists is met again below
-  const FileLock lock = lock_container(installation.paths, name);
-  with_frame(fmt::format("cannot destroy container '{}'", name), [&] {
-    settle(installation, name);
-    const Observation seen = look(installation, name);
-    const bool is_stopped =
-        seen.condition == Condition::stopped || (force && seen.condition == Condition::damaged);
-    if (!is_stopped)
-      throw Error(fmt::format("it is {}", condition_name(seen.condition)))
-          .hint("stop it first, or use --force");
-    uint32_t number = 0;
-    ignore_errors(
-        [&] { number = load_identity(installation.paths, name).number; });  // damaged: gc finds the rest
-    if (number != 0) remove_kernel_objects(installation.paths, number);
-    remove_container_files(installation.paths, name);
-  });
+  std::optional<Condition> still;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    if (force && look(installation, name).condition != Condition::stopped)
+      ignore_errors(
+          [&] { stop(installation, name, {.kill_at_once = true}); });  // what resists is met again below
+    still = destroy_stopped(installation, name, force);
+    if (!still || !force) break;  // else another command has just started it
+  }
+  if (still)
+    throw Error(fmt::format("cannot destroy container '{}': it is {}", name, condition_name(*still)))
+        .hint("stop it first, or use --force");
 }
 
 void rename(const Installation& installation, const std::string& from, const std::string& to) {
@@ -417,7 +434,7 @@ void settle(const Installation& installation, const std::string& name) {
       options.name = name;
       options.adopt = true;
       options.remove_when_stopped = seen.state->remove_when_stopped;
-      spawn_monitor(options, {});
+      spawn_monitor(options, nullptr, {});
       // Until its socket listens, an announcement would be lost.
       for (int attempt = 0; attempt < 200 && look(installation, name).condition == Condition::orphaned;
            ++attempt)

@@ -39,13 +39,17 @@ constexpr milliseconds kStableAfter(60000);
 // What the monitor was given by the command that started it.
 struct Inherited {
   std::optional<Channel> report;
+  UniqueFd lock;
   UniqueFd streams[3];
   UniqueFd console_client;
 };
 
 Inherited take_inherited(const MonitorOptions& options) {
   Inherited inherited;
-  if (!options.adopt) inherited.report.emplace(UniqueFd(kReportFd));
+  if (!options.adopt) {
+    inherited.report.emplace(UniqueFd(kReportFd));
+    inherited.lock.reset(kLockFd);
+  }
   if (options.stdio == StdioMode::pipes) {
     for (int i = 0; i < 3; ++i) inherited.streams[i].reset(kFirstStreamFd + i);
   } else if (options.foreground) {
@@ -106,6 +110,7 @@ class Monitor {
   void report(Message message, const std::string& text = "");
   void record(Phase phase);
   void remove_container();
+  void detach_root();
 
   const ContainerSpec& spec() const { return container_.config.spec; }
 
@@ -119,6 +124,7 @@ class Monitor {
   std::unique_ptr<Console> console_;
   std::unique_ptr<quotas::Cgroup> cgroup_;
   UniqueFd init_;
+  std::vector<UniqueFd> detached_;
   Clock::time_point init_started_;
   Intent intent_ = Intent::none;
   unsigned crashes_ = 0;
@@ -210,6 +216,7 @@ void Monitor::start_init() {
     step("record that it runs", [&] { record(Phase::running); });
     undo.dismiss();
   });
+  inherited_.lock.reset();
   report(Message::running);
   if (!options_.foreground) inherited_.report.reset();
   ::malloc_trim(0);  // parsing and building left pages that a monitor never needs again
@@ -308,6 +315,15 @@ void Monitor::record(Phase phase) {
   write_state(installation_.paths, state_);
 }
 
+// Out of the tree, so that removing the run directory cannot reach into the root file system (one of `root = DIR` is
+// the user's own); held open, so that the sync of its file system is left to the end of this process.
+void Monitor::detach_root() {
+  for (const char* name : {"/root", "/lower"})
+    if (auto mount = sys::open_if_exists(run_directory_ + name, O_PATH | O_DIRECTORY))
+      detached_.push_back(std::move(*mount));
+  release_root(run_directory_);
+}
+
 void Monitor::remove_container() {
   try {
     auto lock = FileLock::try_acquire(run_directory_ + "/lock");
@@ -320,6 +336,7 @@ void Monitor::remove_container() {
     if (!recorded || recorded->monitor != state_.monitor) return;
     control_.reset();
     console_.reset();
+    detach_root();
     remove_container_files(installation_.paths, options_.name);
   } catch (const Error& error) {
     log_line(error.report());  // gc finishes it
@@ -363,6 +380,11 @@ int run_monitor(const MonitorOptions& options) noexcept {
     if (!isolation::is_program_protected())
       throw Error("a monitor must be started from the protected program");
     Inherited inherited = take_inherited(options);
+    std::optional<FileLock> adoption;  // for life: a command that is killed while it adopts is followed by another one
+    if (options.adopt) {
+      adoption = FileLock::try_acquire(paths_from_environment().runtime(options.name) + "/adoption.lock");
+      if (!adoption) return kExitFailed;
+    }
     step("enter private mounts", [] { enter_private_mounts(); });
     monitor = std::make_unique<Monitor>(options, std::move(inherited));
     early_report.reset();

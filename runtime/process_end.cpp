@@ -1,5 +1,6 @@
 #include "runtime/process_end.h"
 
+#include <fmt/core.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
@@ -10,6 +11,8 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
 
 namespace holm::runtime {
 namespace {
@@ -25,12 +28,35 @@ struct PidfdInfo {
 static_assert(sizeof(PidfdInfo) == 72);
 constexpr uint64_t kInfoExit = 1 << 3;
 
+// -1 once it was reaped.
+pid_t pid_of(int pidfd) {
+  const std::string info = read_file(fmt::format("/proc/self/fdinfo/{}", pidfd));
+  const size_t at = info.find("Pid:");
+  if (at == std::string::npos) return -1;
+  return static_cast<pid_t>(
+      parse_signed(trim(std::string_view(info).substr(at + 4, info.find('\n', at) - at - 4))).value_or(-1));
+}
+
 std::optional<int> exit_status_in_pidfd(int pidfd) {
   PidfdInfo info = {};
   info.mask = kInfoExit;
   if (::ioctl(pidfd, _IOWR(0xFF, 11, PidfdInfo), &info) != 0 || (info.mask & kInfoExit) == 0)
     return std::nullopt;
   return info.exit_code;
+}
+
+// Of a process that nobody has reaped yet: field 52 of /proc/PID/stat, which root may read.
+std::optional<int> exit_status_of_zombie(int pidfd) {
+  std::optional<int> status;
+  ignore_errors([&] {  // it is reaped in this moment
+    const pid_t pid = pid_of(pidfd);
+    if (pid <= 0) return;
+    const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
+    const auto fields = split_words(std::string_view(stat).substr(stat.rfind(')') + 1));
+    if (fields.size() < 50 || fields[0] != "Z" || pid_of(pidfd) != pid) return;
+    if (const auto value = parse_unsigned(fields[49])) status = static_cast<int>(*value);
+  });
+  return status;
 }
 
 InitEnd from_wait_status(int status) {
@@ -43,9 +69,10 @@ InitEnd from_wait_status(int status) {
 InitEnd collect_end(int pidfd, Parent parent) {
   if (pidfd < 0) return {.known = false};
   if (parent == Parent::another) {
-    // Whoever inherited the process reaps it in a moment; only then the kernel keeps the status for others.
+    // Whoever inherited the process reaps it sooner or later; only then newer kernels keep the status for others.
     for (int attempt = 0; attempt < 50; ++attempt) {
       if (const auto status = exit_status_in_pidfd(pidfd)) return from_wait_status(*status);
+      if (const auto status = exit_status_of_zombie(pidfd)) return from_wait_status(*status);
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     return {.known = false};

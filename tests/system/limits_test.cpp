@@ -212,8 +212,13 @@ TEST_CASE("a container's memory in /dev and /dev/shm counts as its own") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;
   installation.start("box", std::string(kIdle) + "[memory]\nlimit = \"32M\"\nswap = \"0\"\n");
-  inside(installation, "box", "head -c 100000000 /dev/zero > /dev/shm/file");
+  installation.holm({"exec", "box", "/bin/sh", "-c", "head -c 100000000 /dev/zero > /dev/shm/file"});
   CHECK(inspect(installation, "box")["memory_bytes"].get<uint64_t>() <= 32 << 20);
+  // Nothing more can be run in there, which is said.
+  const Result full = installation.holm({"exec", "box", "/bin/true"});
+  if (full.status == 125) CHECK(full.errors.find("memory.limit") != std::string::npos);
+  installation.holm({"stop", "box"});  // or the kernel had to kill init, too
+  installation.holm_ok({"start", "box"});
   CHECK(answer(installation, "box", "head -c 1000000 /dev/zero > /dev/file; stat -c %s /dev/file") ==
         "524288");
 }

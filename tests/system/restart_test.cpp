@@ -263,6 +263,7 @@ TEST_CASE("a stopped or paused init is ended like any other") {
       if (how == std::string("pause")) {
         installation.holm_ok({"pause", "box"});
       } else {
+        REQUIRE(init > 1);
         ::kill(init, SIGSTOP);
       }
       const auto start = Clock::now();
@@ -286,7 +287,9 @@ TEST_CASE("an adopted container is restarted by its new monitor, whose own child
                                 shell("[ -e /root/second ] && exit 33; touch /root/second; exec sleep 1000"));
   CHECK(eventually(
       [&] { return sys::exists(installation.state_directory() + "/containers/box/upper/root/second"); }));
-  ::kill(monitor_of(installation, "box"), SIGKILL);
+  const pid_t monitor = monitor_of(installation, "box");
+  REQUIRE(monitor > 1);
+  ::kill(monitor, SIGKILL);
   CHECK(reaches(installation, "box", "orphaned"));
   installation.holm({"gc"});
   CHECK(installation.column("box", "state") == "running");

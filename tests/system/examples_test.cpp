@@ -1,0 +1,161 @@
+// The files of examples/, as they are written, and a whole Debian.
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "tests/support/inside.h"
+#include "tests/support/tcp.h"
+
+using namespace holm;
+using namespace holm::test;
+using nlohmann::json;
+
+namespace {
+
+// Changed when what is in the archive must change, so that nobody tests with an older one.
+constexpr const char* kDebianArchive = "debian-python3-v1.tar";
+
+std::string examples() {
+  const char* directory = std::getenv("HOLM_EXAMPLES");
+  return directory ? directory : "examples";
+}
+
+std::string cache() {
+  const char* directory = std::getenv("HOLM_TEST_CACHE");
+  return directory ? directory : "/var/cache/holm-test";
+}
+
+bool has_program(const std::string& name) { return run_host({"sh", "-c", "command -v " + name}).status == 0; }
+bool have_debian() { return sys::exists(cache() + "/" + kDebianArchive) || has_program("mmdebstrap"); }
+
+// The template 'debian' with Python: built once a host, then unpacked from an archive of it.
+void make_debian(const Installation& installation) {
+  const std::string archive = cache() + "/" + kDebianArchive;
+  if (!sys::exists(archive)) {
+    MESSAGE("building a Debian template, once: takes about a minute");
+    installation.holm_ok({"template", "build", "debian", "--include", "python3"});
+    sys::make_directories(cache(), 0755);
+    const std::string temporary = archive + ".new";
+    const Result packed =
+        run_host({"tar", "--numeric-owner", "--xattrs", "-C",
+                  installation.state_directory() + "/templates/debian/root", "-cf", temporary, "."});
+    CHECK_MESSAGE(packed.status == 0, packed.errors);
+    sys::rename(temporary, archive);
+    return;
+  }
+  installation.holm_ok({"template", "import", "debian", archive});
+}
+
+std::string address_of(const Installation& installation, const std::string& name) {
+  const json addresses = json::parse(installation.holm_ok({"--json", "inspect", name}))["addresses"];
+  return addresses.empty() ? "" : addresses[0].get<std::string>();
+}
+
+bool serves(const Installation& installation, const std::string& name, const std::string& text) {
+  const std::string address = address_of(installation, name);
+  return eventually([&] { return http_get(address, 80).find(text) != std::string::npos; });
+}
+
+void check_examples(const Installation& installation, bool debian) {
+  std::vector<std::string> started;
+  for (const std::string& file : list_directory(examples())) {
+    if (!file.ends_with(".toml")) continue;
+    CAPTURE(file);
+    const std::string path = examples() + "/" + file, name = file.substr(0, file.size() - 5);
+    if (read_file(path).find("template = \"debian\"") != std::string::npos && !debian) {
+      MESSAGE("skipped: needs mmdebstrap and an apt source: " << file);
+      continue;
+    }
+    installation.holm_ok({"config", "check", path});
+    const Result result = installation.holm({"start", path});
+    CHECK_MESSAGE(result.status == 0, result.errors);
+    CHECK(result.errors == "");  // no warning either, on a host that has what the examples need
+    started.push_back(name);
+    if (name != "hello") CHECK(installation.column(name, "state") == "running");
+  }
+  CHECK(started.size() >= 6);
+  CHECK(eventually([&] { return installation.column("hello", "state") == "stopped"; }));
+  CHECK(installation.holm_ok({"log", "hello"}).find("Hello from hello, where I am process 1.") !=
+        std::string::npos);
+  CHECK(serves(installation, "web", "Hello from web.example.net"));
+  CHECK(eventually([&] { return installation.holm({"exec", "system", "/bin/true"}).status == 0; }));
+  if (debian) CHECK(serves(installation, "debian-web", "Directory listing"));
+  for (const std::string& name : started) {
+    if (name == "hello") continue;
+    CAPTURE(name);
+    const TimedResult stop = holm_timed(installation, {"stop", name});
+    CHECK(stop.status == 0);
+    CHECK(stop.seconds < 5);
+    CHECK(installation.column(name, "state") == "stopped");
+    MESSAGE(name << ": " << installation.column(name, "reason") << fmt::format(", {:.2f} s", stop.seconds));
+  }
+}
+
+void check_systemd(const Installation& installation) {
+  installation.start("whole",
+                     "template = \"debian\"\ninit = \"/sbin/init\"\n[memory]\nlimit = "
+                     "\"512M\"\n[[network]]\nmode = \"nat\"\n");
+  std::string state;
+  const bool booted = eventually(
+      [&] {
+        state = std::string(trim(installation.holm({"exec", "whole", "systemctl", "is-system-running"}).out));
+        return state == "running" || state == "degraded";
+      },
+      std::chrono::seconds(20));
+  const std::string failed =
+      installation.holm({"exec", "whole", "systemctl", "--failed", "--plain", "--no-legend"}).out;
+  CHECK_MESSAGE(booted, state, "\n", installation.holm({"log", "whole"}).out);
+  CHECK(state == "running");
+  CHECK(failed == "");
+
+  // It works as a system does: services, users, names, time, processes of its own in groups of its own.
+  CHECK(installation.holm({"exec", "whole", "systemctl", "restart", "systemd-journald", "dbus"}).status == 0);
+  CHECK(installation.holm({"exec", "whole", "systemd-run", "--wait", "--quiet", "/bin/true"}).status == 0);
+  CHECK(installation.holm({"exec", "whole", "hostnamectl", "hostname"}).out == "whole\n");
+  CHECK(installation.holm({"exec", "whole", "journalctl", "--no-pager", "-n", "1"}).out.find("No entries") ==
+        std::string::npos);
+  CHECK(installation.holm({"exec", "-u", "nobody", "whole", "id", "-un"}).out == "nobody\n");
+  CHECK(installation.holm({"exec", "whole", "cat", "/proc/1/comm"}).out == "systemd\n");
+  // Set-user-id programs work in a system, unlike below a command with no_new_privs.
+  CHECK(installation.holm({"exec", "whole", "su", "-s", "/bin/sh", "-c", "id -u", "nobody"}).out ==
+        "65534\n");
+  CHECK(installation.holm({"exec", "whole", "python3", "-c", "print(6*7)"}).out == "42\n");
+
+  const pid_t before = installation.pid_of("whole");
+  CHECK(installation.holm({"exec", "whole", "systemctl", "reboot"}).status == 0);
+  CHECK(eventually(
+      [&] {
+        return installation.pid_of("whole") != before && installation.column("whole", "state") == "running";
+      },
+      std::chrono::seconds(20)));
+  CHECK(eventually(
+      [&] {
+        const std::string again = installation.holm({"exec", "whole", "systemctl", "is-system-running"}).out;
+        return again == "running\n" || again == "degraded\n";
+      },
+      std::chrono::seconds(20)));
+
+  const TimedResult stop = holm_timed(installation, {"stop", "--timeout", "15", "whole"}, "20");
+  CHECK(stop.status == 0);
+  CHECK(stop.seconds < 15);
+  CHECK(installation.column("whole", "reason") == "powered off");
+}
+
+}  // namespace
+
+TEST_CASE(
+    "each example starts as it is written, runs and stops; a Debian boots, fails in nothing and stops "
+    "politely") {
+  HOLM_REQUIRES("root", have_root());
+  HOLM_REQUIRES("bridges and nftables", have_nat());
+  Installation installation;
+  const bool debian = have_debian();
+  if (debian) make_debian(installation);
+  check_examples(installation, debian);
+  HOLM_REQUIRES("mmdebstrap and an apt source", debian);
+  check_systemd(installation);
+}
