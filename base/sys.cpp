@@ -34,8 +34,8 @@ struct Removal {
   unsigned moved = 0;
 };
 
-// A directory to remove, only where nothing is mounted on it: a bind mount shows files that are somebody else's,
-// under the same device number.
+// A directory to remove, only where nothing is mounted on it: a bind mount shows files that are somebody
+// else's, under the same device number.
 UniqueFd open_same_mount(int directory, const std::string& child, const std::string& name) {
   struct open_how how = {};
   how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;

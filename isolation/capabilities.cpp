@@ -146,6 +146,8 @@ void change_user(const PayloadCredentials& credentials) {
     throw Error::system(fmt::format("set {} supplementary groups", groups.size()));
   if (::setresgid(gid, gid, gid) != 0) throw Error::system(fmt::format("become group {}", gid));
   if (::setresuid(uid, uid, uid) != 0) throw Error::system(fmt::format("become user {}", uid));
+  // On hosts with fs.suid_dumpable = 1 the change made us traceable, with what we still hold of the host.
+  if (::prctl(PR_SET_DUMPABLE, 0) != 0) throw Error::system("set not dumpable");
 }
 
 struct ThreadCapabilities {

@@ -51,6 +51,16 @@ std::string write_and_read(const std::string& path, std::string_view value) {
   return std::string(trim(std::string_view(buffer, static_cast<size_t>(size))));
 }
 
+// Nothing where the group is gone; ENODEV: it was removed after the file was opened.
+std::optional<std::string> read_of_group(const std::string& path) {
+  try {
+    return read_file_if_exists(path);
+  } catch (const Error& error) {
+    if (error.error_number() == ENODEV) return std::nullopt;
+    throw;
+  }
+}
+
 [[noreturn]] void throw_not_taken(const std::string& path, std::string_view wanted, std::string_view found) {
   throw Error(fmt::format("write '{}' to '{}': the kernel holds '{}'", wanted, path, found));
 }
@@ -58,7 +68,7 @@ std::string write_and_read(const std::string& path, std::string_view value) {
 }  // namespace
 
 std::optional<std::string> read_control(const std::string& path) {
-  const auto text = read_file_if_exists(path);
+  const auto text = read_of_group(path);
   return text ? std::optional(std::string(trim(*text))) : std::nullopt;
 }
 
@@ -74,7 +84,7 @@ std::optional<Bytes> read_bytes(const std::string& path) {
 }
 
 std::optional<uint64_t> read_keyed(const std::string& path, std::string_view key) {
-  const auto text = read_file_if_exists(path);
+  const auto text = read_of_group(path);
   if (!text) return std::nullopt;
   std::string_view rest = *text;
   while (!rest.empty()) {

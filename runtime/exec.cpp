@@ -7,13 +7,13 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 
 #include "base/error.h"
@@ -95,7 +95,7 @@ void become_exec_payload(JoinPlan& plan, Channel& channel) {
   const ExecOptions& options = *plan.options;
   isolation::ContainerUser user;
   Pty pty;
-  step("become the container's root", [&] { become_container_root(); });
+  reset_inherited();
   step("join a new session keyring", [&] { join_new_keyring(); });
   step("find user", [&] { user = find_user(options.user); });
   if (options.terminal) step("open a pty", [&] { pty = open_container_pty(); });
@@ -128,9 +128,7 @@ template <class Body>
 // Runs in: the host's namespaces, the container's v2 cgroup. Joins all namespaces and makes the process that
 // will be the payload as the command's own child; a process itself cannot change its pid namespace.
 void join_and_fork(JoinPlan& plan, Channel& channel) {
-  // Before the first namespace is joined: the container's root must not trace or read us (CVE-2016-8659 and
-  // kin).
-  if (::prctl(PR_SET_DUMPABLE, 0) != 0) throw Error::system("set not dumpable");
+  hide_from_container();  // before the first namespace is joined
   step("join cgroups", [&] {
     for (const UniqueFd& file : plan.cgroup_tasks) sys::write_all(file.get(), "0", "tasks");
   });
@@ -142,6 +140,8 @@ void join_and_fork(JoinPlan& plan, Channel& channel) {
     if (sys::exists("/proc/self/ns/time_for_children")) namespaces |= CLONE_NEWTIME;
     sys::set_namespaces(plan.init, namespaces, "of the container");
   });
+  // Here, where no process of the container sees us, and not in the new process: ids do not change unseen.
+  step("become the container's root", [&] { become_container_root(); });
   int pidfd = -1;
   step("make the process", [&] {
     if (clone_process(CLONE_PARENT, -1, &pidfd) == 0)
@@ -166,7 +166,11 @@ void reap(int pidfd) { collect_end(pidfd, Parent::us); }
 
 int relay_to_end(const ExecOptions& options, int process, UniqueFd& master, StreamEnds& streams) {
   if (options.terminal) {
-    relay_pty(master.get(), process);
+    if (relay_pty(master.get(), process) == RelayEnd::interrupted) {
+      // The payload's session gets SIGHUP, as from any terminal that is closed. One that ignores it goes on alone.
+      master.reset();
+      if (!sys::pidfd_wait_ended(process, std::chrono::milliseconds(500))) return 128 + SIGHUP;
+    }
   } else {
     relay_pipes(streams, process, [&](int signal) {
       sys::pidfd_signal(process, signal);
@@ -218,7 +222,8 @@ int exec_in_container(const Installation& installation, const ExecOptions& optio
     for (int heard = 0; heard < 2; ++heard) {
       auto received = ours.receive();
       if (!received)
-        throw Error("the joining process ended unexpectedly").hint("was the container stopped meanwhile, or is its memory.limit reached?");
+        throw Error("the joining process ended unexpectedly")
+            .hint("was the container stopped meanwhile, or is its memory.limit reached?");
       if (received->message == Message::failed) throw Error::decode(received->text);
       if (received->message == Message::running && !received->fds.empty())
         process = std::move(received->fds[0]);

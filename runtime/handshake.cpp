@@ -69,8 +69,8 @@ std::optional<Received> Channel::receive() {
   header.msg_controllen = control.size();
   ssize_t size = 0;
   while ((size = ::recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC)) < 0) {
-    // The other half ended without having read all that we sent. Said once, ahead of what it sent us before: the
-    // next call brings that, the reason why it ended among it.
+    // The other half ended without having read all that we sent. Said once, ahead of what it sent us before:
+    // the next call brings that, the reason why it ended among it.
     if (errno != EINTR && errno != ECONNRESET) throw Error::system("receive from the other half");
   }
   if (size == 0) return std::nullopt;

@@ -5,11 +5,9 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -20,20 +18,6 @@
 
 namespace holm::runtime {
 namespace {
-
-// Not ptraceable and without readable /proc/PID/fd until execve, so that nothing inside can take over a
-// process that still holds descriptors of the host.
-void hide_from_container() {
-  if (::prctl(PR_SET_DUMPABLE, 0) != 0) throw Error::system("set not dumpable");
-}
-
-void reset_signals() {
-  for (int signal = 1; signal < NSIG; ++signal)
-    ::signal(signal, SIG_DFL);  // EINVAL for SIGKILL, SIGSTOP, libc's own
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-}
 
 void join_cgroups(const std::vector<UniqueFd>& tasks) {
   for (const UniqueFd& file : tasks) sys::write_all(file.get(), "0", "tasks");
@@ -177,7 +161,7 @@ void build_and_execute(InitPlan& plan, Channel& channel) {
 void run_init(InitPlan& plan, Channel& channel) {
   try {
     hide_from_container();
-    reset_signals();
+    reset_inherited();
     build_and_execute(plan, channel);
   } catch (Error& error) {
     error.at("inside the container");

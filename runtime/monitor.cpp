@@ -315,8 +315,9 @@ void Monitor::record(Phase phase) {
   write_state(installation_.paths, state_);
 }
 
-// Out of the tree, so that removing the run directory cannot reach into the root file system (one of `root = DIR` is
-// the user's own); held open, so that the sync of its file system is left to the end of this process.
+// Out of the tree, so that removing the run directory cannot reach into the root file system (one of
+// `root = DIR` is the user's own); held open, so that the sync of its file system is left to the end of this
+// process.
 void Monitor::detach_root() {
   for (const char* name : {"/root", "/lower"})
     if (auto mount = sys::open_if_exists(run_directory_ + name, O_PATH | O_DIRECTORY))

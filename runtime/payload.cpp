@@ -5,11 +5,13 @@
 #include <grp.h>
 #include <linux/keyctl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -53,10 +55,24 @@ Error describe_exec_failure(int error_number, const std::string& program) {
 
 }  // namespace
 
+void reset_inherited() {
+  for (int signal = 1; signal < NSIG; ++signal)
+    ::signal(signal, SIG_DFL);  // EINVAL for SIGKILL, SIGSTOP, libc's own
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::umask(022);
+}
+
+void hide_from_container() {
+  if (::prctl(PR_SET_DUMPABLE, 0) != 0) throw Error::system("set not dumpable");
+}
+
 void become_container_root() {
   if (::setresgid(0, 0, 0) != 0) throw Error::system("become group 0 of the container");
   if (::setgroups(0, nullptr) != 0) throw Error::system("drop the host's groups");
   if (::setresuid(0, 0, 0) != 0) throw Error::system("become user 0 of the container");
+  hide_from_container();
 }
 
 void join_new_keyring() {

@@ -177,7 +177,11 @@ RelayEnd relay_pty(int master, int pidfd) {
     if (is_ready(wanted[2]) && copy_some(master, 1) == Copied::end)
       output_open = false;  // EIO: no slave is open
     if (is_ready(wanted[3]) && copy_some(0, master) == Copied::end) input_open = false;
-    if (is_ready(wanted[1]) && signals.take() == SIGWINCH) resize();
+    if (is_ready(wanted[1])) {
+      const int signal = signals.take();
+      if (signal == SIGWINCH) resize();
+      if (signal == SIGTERM || signal == SIGHUP) return RelayEnd::interrupted;
+    }
     if (is_ready(wanted[0])) {
       sys::set_nonblocking(master);
       while (copy_some(master, 1) == Copied::some) {
@@ -199,7 +203,11 @@ RelayEnd relay_console(int console) {
     if (is_ready(wanted[0])) {
       const ssize_t size = ::recv(console, buffer, sizeof buffer, 0);
       if (size <= 0) return RelayEnd::ended;
-      sys::write_all(1, {buffer, static_cast<size_t>(size)}, "standard output");
+      try {
+        sys::write_all(1, {buffer, static_cast<size_t>(size)}, "standard output");
+      } catch (const Error&) {
+        return RelayEnd::interrupted;  // the terminal was closed; its SIGHUP is on the way
+      }
     }
     if (is_ready(wanted[1])) {
       const int signal = signals.take();

@@ -260,7 +260,7 @@ TEST_CASE("Holm's own program cannot be rewritten through /proc/self/exe (CVE-20
 
 TEST_CASE(
     "a process that joins a container cannot be traced or read from inside until it executes "
-    "(CVE-2016-8659)") {
+    "(CVE-2016-8649)") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;
   installation.start("box", std::string(kIdle) + with_probe());

@@ -191,8 +191,8 @@ TEST_CASE("what a container puts in the place of names that Holm uses does not k
     }
     if (!attack.may_refuse_exec) CHECK(exec.status == 0);
     CHECK(processes.status == 0);
-    CHECK(stop.status == 0);
-    CHECK(destroy.status == 0);
+    CHECK_MESSAGE(stop.status == 0, stop.errors);
+    CHECK_MESSAGE(destroy.status == 0, destroy.errors);
   }
   CHECK(bait.is_untouched());
 }

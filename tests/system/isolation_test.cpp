@@ -242,3 +242,29 @@ TEST_CASE("without a user namespace only a server's capabilities are left") {
   CHECK(inside(installation, "box", "echo x > /proc/sys/kernel/core_pattern").errors.find("Read-only") !=
         std::string::npos);
 }
+
+TEST_CASE("oddities of whoever starts Holm do not reach the payload: signals, file mode mask, capabilities") {
+  HOLM_REQUIRES("root", have_root());
+  HOLM_REQUIRES("setpriv", run_host({"setpriv", "--version"}).status == 0);
+  Installation installation;
+  const std::string odd =
+      "umask 077; trap '' HUP INT QUIT TERM PIPE USR1; exec setpriv --inh-caps=+net_raw,+chown "
+      "--ambient-caps=+net_raw,+chown \"$@\"";
+  const auto oddly = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"sh", "-c", odd, "sh", holm_program()});
+    return run_host(words, installation.environment());
+  };
+  const std::string once =
+      installation.write_config("once", "command = [\"/bin/cat\", \"/proc/self/status\"]\n");
+  CHECK(oddly({"start", installation.write_config("box", kIdle)}).status == 0);
+  for (const std::string& answered :
+       {oddly({"run", "--rm", once}).out, oddly({"exec", "box", "/bin/cat", "/proc/self/status"}).out,
+        inside(installation, "box", "cat /proc/1/status").out}) {
+    CAPTURE(answered);
+    CHECK(status_of(answered, "Umask") == "0022");
+    for (const std::string key : {"SigIgn", "SigBlk", "CapInh", "CapAmb"}) {
+      CAPTURE(key);
+      CHECK(status_of(answered, key) == std::string(16, '0'));
+    }
+  }
+}

@@ -276,7 +276,10 @@ TEST_CASE("a monitor holds as many descriptors after many consoles, stops and ex
   const auto descriptors = [&] { return list_directory(fmt::format("/proc/{}/fd", pid)).size(); };
   const size_t before = descriptors();
   for (int i = 0; i < 30; ++i) {
-    installation.holm({"console", "box"}, {}, "");
+    const pid_t console = installation.holm_background({"console", "box"});
+    std::this_thread::sleep_for(10ms);
+    ::kill(console, SIGTERM);
+    wait_status(console);
     installation.holm({"exec", "box", "true"});
     installation.holm({"pause", "box"});
     installation.holm({"resume", "box"});
