@@ -49,7 +49,12 @@ pid_t clone_process(uint64_t flags, int cgroup_v2, int* pidfd) {
     arguments.cgroup = static_cast<uint64_t>(cgroup_v2);
   }
   const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
-  if (pid < 0) throw Error::system("make a process in the container");
+  if (pid < 0) {
+    Error error = Error::system("make a process in the container");
+    if (error.error_number() == ENOMEM) error.hint("its memory.limit is reached");
+    if (error.error_number() == EAGAIN) error.hint("its pids.limit is reached");
+    throw error;
+  }
   return static_cast<pid_t>(pid);
 }
 
