@@ -133,6 +133,7 @@ int run_with_pipes(const runtime::Installation& installation, runtime::StartOpti
 
 int run_with_terminal(const runtime::Installation& installation, runtime::StartOptions options) {
   auto [ours, theirs] = sys::socket_pair(SOCK_SEQPACKET);
+  runtime::tell_terminal_size(ours.get());
   options.streams.push_back(std::move(theirs));
   const std::string name = options.monitor.name;
   auto started = runtime::start(installation, std::move(options));

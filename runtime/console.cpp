@@ -52,7 +52,10 @@ Console::Console(const std::string& run_directory, uid_t owner) : directory_(run
 
 Console::~Console() { ::unlink((directory_ + "/console.sock").c_str()); }
 
-void Console::add_foreground_client(UniqueFd client) { clients_.push_back({std::move(client), true}); }
+void Console::add_foreground_client(UniqueFd client) {
+  clients_.push_back({std::move(client), true});
+  handle_input(clients_.back());  // the size of its terminal, before the payload asks for it
+}
 
 void Console::add_to(std::vector<pollfd>& wanted) const {
   bool writable = true;
@@ -93,8 +96,8 @@ bool Console::read_output() {
   log(output);
   clients_.remove_if([&](const Client& client) {
     const int flags = MSG_NOSIGNAL | (client.foreground ? 0 : MSG_DONTWAIT);
-    return ::send(client.socket.get(), output.data(), output.size(), flags) <
-           0;  // gone, or too slow to be waited for
+    // A client that is too slow misses output; only one that is gone is forgotten.
+    return ::send(client.socket.get(), output.data(), output.size(), flags) < 0 && errno != EAGAIN;
   });
   return true;
 }

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "isolation/protected_program.h"
 #include "runtime/cleanup.h"
+#include "runtime/ending.h"
 #include "runtime/launch.h"
 
 namespace holm::runtime {
@@ -31,8 +32,8 @@ Observation look(const Installation& installation, const std::string& name) {
   return observe(installation.paths, quotas::detect_cgroup_layout(), name);
 }
 
-// As `look`, after the record was brought in line with the kernel, so that an end is not missed. Takes the lock where
-// there is something to do.
+// As `look`, after the record was brought in line with the kernel, so that an end is not missed. Takes the
+// lock where there is something to do.
 Observation look_settled(const Installation& installation, const std::string& name) {
   Observation seen = look(installation, name);
   const bool is_outdated =
@@ -77,9 +78,10 @@ Observation require_running(const Installation& installation, const std::string&
   ::_exit(kExitFailed);
 }
 
-// Starts the monitor. It is this command's child until the command ends, and nobody waits for it: who asks whether it
-// lives takes a zombie for dead (open_process).
-Channel spawn_monitor(const MonitorOptions& options, const FileLock* lock, const std::vector<UniqueFd>& streams) {
+// Starts the monitor. It is this command's child until the command ends, and nobody waits for it: who asks
+// whether it lives takes a zombie for dead (open_process).
+Channel spawn_monitor(const MonitorOptions& options, const FileLock* lock,
+                      const std::vector<UniqueFd>& streams) {
   const UniqueFd program = isolation::open_protected_program();
   auto [ours, theirs] = make_channel();
   std::vector<int> numbers;
@@ -105,20 +107,12 @@ void write_stopped(const Installation& installation, State state, const std::str
   state.init = {};
   state.monitor = {};
   if (state.last_exit) {
-    state.last_exit->reason += "; its monitor was killed";  // so that the restart which that announces does not come
+    state.last_exit->reason +=
+        "; its monitor was killed";  // so that the restart which that announces does not come
   } else {
     state.last_exit = ExitRecord{.status = kExitHolmFailed, .reason = reason, .at = std::time(nullptr)};
   }
   write_state(installation.paths, state);
-}
-
-// With init its whole pid namespace dies. What outlives it in the cgroup is left to whoever removes the
-// cgroup.
-void kill_init(quotas::Cgroup& cgroup, const Observation& seen) {
-  sys::pidfd_signal(seen.init.get(), SIGKILL);
-  if (cgroup.is_frozen()) cgroup.thaw();  // v1's freezer keeps even the killed
-  if (!sys::pidfd_wait_ended(seen.init.get(), kMonitorPatience))
-    throw Error("init does not end").hint("it waits in the kernel; see /proc/PID/stack, and the host's log");
 }
 
 // Waits until the monitor has started the next init, or has given up.
@@ -137,8 +131,8 @@ void await_restart(const Installation& installation, const Observation& before) 
       .hint(fmt::format("'holm list -a' and 'holm log --monitor {}' tell more", before.name));
 }
 
-// A monitor that removes its container takes the lock for it, which the caller holds: it says before that all of the
-// run is gone.
+// A monitor that removes its container takes the lock for it, which the caller holds: it says before that all
+// of the run is gone.
 bool has_recorded_end(const Installation& installation, const std::string& name) {
   const Observation now = look(installation, name);
   return now.state && now.state->phase == Phase::stopped;
@@ -160,77 +154,10 @@ void await_monitor(const Installation& installation, const Observation& seen) {
   settle(installation, seen.name);
 }
 
-// Whether init would notice the signal: it catches it, or blocks it to take it by sigwait(2) or signalfd(2).
-// A signal without either the kernel drops, as init is pid 1 of its namespace.
-bool notices_signal(pid_t init, int signal) {
-  const auto status = read_file_if_exists(fmt::format("/proc/{}/status", init));
-  if (!status) return false;
-  for (const std::string_view field : {"\nSigCgt:\t", "\nSigBlk:\t"}) {
-    const size_t at = status->find(field);
-    if (at == std::string::npos) continue;
-    const uint64_t mask = std::strtoull(status->c_str() + at + field.size(), nullptr, 16);
-    if ((mask >> (signal - 1) & 1) != 0) return true;
-  }
-  return false;
-}
-
-struct PoliteSignal {
-  int number;
-  bool is_understood;  // the program is known to act on it
-};
-
-// The signal that an init takes as "power off": its program tells which init it is.
-PoliteSignal polite_signal(pid_t init) {
-  std::string program, name;
-  ignore_errors([&] {  // it just ended
-    program = sys::read_link(fmt::format("/proc/{}/exe", init));
-    name = trim(read_file(fmt::format("/proc/{}/comm", init)));
-  });
-  program.erase(0, program.rfind('/') + 1);
-  if (program == "systemd") return {SIGRTMIN + 3, true};  // systemd(1)
-  if (program == "busybox" && (name == "init" || name == "linuxrc")) return {SIGUSR2, true};
-  if (program == "init") return {SIGPWR, true};  // sysvinit: init(8)
-  return {SIGTERM, notices_signal(init, SIGTERM)};
-}
-
-// An init that takes its signals by sigtimedwait(2) misses one that comes while it does something else.
-bool ask_until_ended(const Observation& seen, int signal, milliseconds timeout) {
-  constexpr milliseconds kAskAgain(500);
-  const auto end = Clock::now() + timeout;
-  for (bool asked = false;;) {
-    if (!asked || !notices_signal(seen.state->init.pid, signal))
-      asked = sys::pidfd_signal(seen.init.get(), signal);
-    const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now());
-    if (sys::pidfd_wait_ended(seen.init.get(), std::min(left, kAskAgain))) return true;
-    if (left <= kAskAgain) return false;
-  }
-}
-
-// SIGTERM to everything but init, where init itself would not notice one.
-void signal_all_but_init(quotas::Cgroup& cgroup, pid_t init) {
-  for (const pid_t pid : cgroup.processes()) {
-    if (pid == init) continue;
-    if (const auto process = sys::pidfd_open_if_alive(pid)) sys::pidfd_signal(process->get(), SIGTERM);
-  }
-}
-
-bool end_politely(quotas::Cgroup& cgroup, const Observation& seen, milliseconds timeout) {
-  const pid_t init = seen.state->init.pid;
-  const PoliteSignal signal = polite_signal(init);
-  if (cgroup.is_frozen()) cgroup.thaw();
-  if (signal.is_understood) return ask_until_ended(seen, signal.number, timeout);
-  signal_all_but_init(cgroup, init);
-  const auto end = Clock::now() + timeout;
-  while (Clock::now() < end) {
-    if (sys::pidfd_wait_ended(seen.init.get(), milliseconds(5))) return true;
-    if (cgroup.processes().size() <= 1) return false;  // only init is left, and it will not go by itself
-  }
-  return false;
-}
-
 }  // namespace
 
-NamedContainer create_from_file(const Installation& installation, const ConfigFile& config, Durability durability) {
+NamedContainer create_from_file(const Installation& installation, const ConfigFile& config,
+                                Durability durability) {
   const std::string& name = config.spec.name;
   const FileLock lock = lock_container(installation.paths, name);
   settle(installation, name);
@@ -352,7 +279,8 @@ void resume(const Installation& installation, const std::string& name) {
 namespace {
 
 // Nothing where it was removed, else what it is instead of stopped.
-std::optional<Condition> destroy_stopped(const Installation& installation, const std::string& name, bool force) {
+std::optional<Condition> destroy_stopped(const Installation& installation, const std::string& name,
+                                         bool force) {
   const FileLock lock = lock_container(installation.paths, name);
   return with_frame(fmt::format("cannot destroy container '{}'", name), [&]() -> std::optional<Condition> {
     settle(installation, name);
@@ -360,7 +288,8 @@ std::optional<Condition> destroy_stopped(const Installation& installation, const
     if (condition != Condition::stopped && !(force && condition == Condition::damaged)) return condition;
     // A monitor whose record cannot be read must not start the next init of what is removed here.
     if (condition == Condition::damaged)
-      ignore_errors([&] { announce_intent(installation.paths.runtime(name), Intent::stop); });  // it may be gone
+      ignore_errors(
+          [&] { announce_intent(installation.paths.runtime(name), Intent::stop); });  // it may be gone
     uint32_t number = 0;
     ignore_errors(
         [&] { number = load_identity(installation.paths, name).number; });  // damaged: gc finds the rest
@@ -444,17 +373,19 @@ void settle(const Installation& installation, const std::string& name) {
   }
   if (seen.monitor || !container_exists(installation.paths, name)) return;
   if (is_outlived(installation.paths, name)) {
-    step("remove what the last boot left", [&] { remove_container_files(installation.paths, name, RunDirectory::keep); });
+    step("remove what the last boot left",
+         [&] { remove_container_files(installation.paths, name, RunDirectory::keep); });
     return;
   }
   uint32_t number = 0;
   ignore_errors(
       [&] { number = load_identity(installation.paths, name).number; });  // damaged: nothing to find it by
   if (seen.condition == Condition::damaged) {
-    // Whose processes these are is not known: perhaps a newer Holm's, or those of a monitor that will write its record
-    // anew. Without any the record tells nothing that is still true.
+    // Whose processes these are is not known: perhaps a newer Holm's, or those of a monitor that will write
+    // its record anew. Without any the record tells nothing that is still true.
     if (number == 0 || is_populated(installation, number)) return;
-    step("drop the damaged record", [&] { sys::remove_file(installation.paths.runtime(name) + "/state.json"); });
+    step("drop the damaged record",
+         [&] { sys::remove_file(installation.paths.runtime(name) + "/state.json"); });
   }
   const bool unfinished = seen.state && seen.state->phase != Phase::stopped;
   if (number == 0 || (!unfinished && !has_left_over(installation, number))) return;

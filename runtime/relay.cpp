@@ -93,15 +93,6 @@ bool send_frame(int console, char tag, std::string_view data) {
   return ::send(console, frame.data(), frame.size(), MSG_NOSIGNAL) >= 0;
 }
 
-void send_size(int console) {
-  const winsize size = terminal_size();
-  if (size.ws_row == 0) return;
-  char data[2 * sizeof(uint16_t)];
-  std::memcpy(data, &size.ws_row, sizeof(uint16_t));
-  std::memcpy(data + sizeof(uint16_t), &size.ws_col, sizeof(uint16_t));
-  send_frame(console, kConsoleResize, {data, sizeof data});
-}
-
 }  // namespace
 
 struct RawTerminal::Saved {
@@ -119,6 +110,15 @@ RawTerminal::RawTerminal() {
 RawTerminal::~RawTerminal() {
   if (saved_) ::tcsetattr(0, TCSADRAIN, &saved_->settings);
   delete saved_;
+}
+
+void tell_terminal_size(int console) {
+  const winsize size = terminal_size();
+  if (size.ws_row == 0) return;
+  char data[2 * sizeof(uint16_t)];
+  std::memcpy(data, &size.ws_row, sizeof(uint16_t));
+  std::memcpy(data + sizeof(uint16_t), &size.ws_col, sizeof(uint16_t));
+  send_frame(console, kConsoleResize, {data, sizeof data});
 }
 
 bool is_terminal(int fd) { return ::isatty(fd) == 1; }
@@ -194,7 +194,7 @@ RelayEnd relay_pty(int master, int pidfd) {
 RelayEnd relay_console(int console) {
   RelaySignals signals;
   const RawTerminal raw;
-  send_size(console);
+  tell_terminal_size(console);
   bool input_open = true;
   char buffer[kChunk];
   for (;;) {
@@ -211,7 +211,7 @@ RelayEnd relay_console(int console) {
     }
     if (is_ready(wanted[1])) {
       const int signal = signals.take();
-      if (signal == SIGWINCH) send_size(console);
+      if (signal == SIGWINCH) tell_terminal_size(console);
       if (signal == SIGTERM || signal == SIGHUP) return RelayEnd::interrupted;
     }
     if (is_ready(wanted[2])) {

@@ -48,6 +48,8 @@ using OnSignal = std::function<bool(int signal)>;
 // Until `ended` (a pidfd, or a socket that gets readable or closed) is ready; then takes what is left in the
 // pipes.
 RelayEnd relay_pipes(StreamEnds& streams, int ended, const OnSignal& on_signal);
+// Tells a console (the client's end of its socket) the size of the terminal.
+void tell_terminal_size(int console);
 // Between the terminal and the master of a pty, until `pidfd` is ready.
 RelayEnd relay_pty(int master, int pidfd);
 // Between the terminal and a console (console.h), until the console closes. Ctrl-] detaches.

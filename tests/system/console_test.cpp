@@ -288,8 +288,9 @@ TEST_CASE("a payload that floods the console does not keep Holm from anything") 
   CHECK(eventually([&] { return sys::exists(installation.run_directory() + "/box/init.log.1"); }, 20s));
   // A client that sees the flood but does not read it.
   PtyProgram terminal = on_terminal(installation, {"console", "box"});
-  CHECK(terminal.shows("y\n"));
+  CHECK(terminal.shows("y\r\n"));
   std::this_thread::sleep_for(300ms);
+  CHECK_FALSE(terminal.wait(0ms).has_value());  // slow as it is, it stays attached
   CHECK(installation.holm({"exec", "box", "true"}).status == 0);
   installation.holm_ok({"pause", "box"});
   installation.holm_ok({"resume", "box"});
@@ -297,6 +298,7 @@ TEST_CASE("a payload that floods the console does not keep Holm from anything") 
   installation.holm_ok({"stop", "-t", "500ms", "box"});
   CHECK(Clock::now() - start < 2500ms);
   CHECK(installation.column("box", "state") == "stopped");
+  CHECK(terminal.wait() == 0);
   CHECK(size_of(installation.run_directory() + "/box/init.log") <= (1 << 20) + 8192);
 }
 

@@ -115,6 +115,20 @@ TEST_CASE("a client's window size becomes the console's") {
   CHECK(window.ws_col == 132);
 }
 
+TEST_CASE("a foreground client's window size is there before the payload is") {
+  Fixture fixture;
+  auto [ours, theirs] = sys::socket_pair(SOCK_SEQPACKET);
+  const uint16_t size[2] = {11, 22};
+  std::string frame(1, kConsoleResize);
+  frame.append(reinterpret_cast<const char*>(size), sizeof size);
+  send(ours, frame);
+  fixture.console.add_foreground_client(std::move(theirs));
+  winsize window = {};
+  REQUIRE(::ioctl(fixture.console.slave(), TIOCGWINSZ, &window) == 0);
+  CHECK(window.ws_row == 11);
+  CHECK(window.ws_col == 22);
+}
+
 TEST_CASE("messages that make no sense change nothing and end nothing") {
   Fixture fixture;
   const UniqueFd client = connect_console(fixture.directory.path());
@@ -152,7 +166,7 @@ TEST_CASE("a client beyond the eighth is turned away, and its place is free when
   CHECK(receive(next.get()) == "x");
 }
 
-TEST_CASE("a client that does not read is dropped, and holds up neither payload nor log") {
+TEST_CASE("a client that does not read misses output, and holds up neither payload nor log") {
   Fixture fixture;
   const UniqueFd client = connect_console(fixture.directory.path());
   fixture.turn();
@@ -163,6 +177,11 @@ TEST_CASE("a client that does not read is dropped, and holds up neither payload 
   }
   fixture.turns(10);
   CHECK(fixture.log("/init.log.1").size() + fixture.log().size() == 1000 * chunk.size());
+  while (!receive(client.get()).empty()) {
+  }
+  fixture.payload_writes("it is still attached");
+  fixture.turns(2);
+  CHECK(receive(client.get()) == "it is still attached");
 }
 
 TEST_CASE("a foreground client never misses output: the payload waits for it") {
