@@ -28,7 +28,9 @@ std::optional<uint32_t> LeaseDirectory::acquire(const std::string& owner, uint32
                                                 std::optional<uint32_t> preferred, Durability durability) {
   sys::make_directories(path_, 0700);
   const auto held = holders();
-  const auto try_take = [&](uint32_t number) { return !held.contains(number) && take(number, owner, durability); };
+  const auto try_take = [&](uint32_t number) {
+    return !held.contains(number) && take(number, owner, durability);
+  };
   if (preferred && *preferred >= first && *preferred <= last && try_take(*preferred)) return preferred;
   for (uint64_t number = first; number <= last; ++number) {
     if (try_take(static_cast<uint32_t>(number))) return static_cast<uint32_t>(number);
@@ -45,7 +47,8 @@ void LeaseDirectory::release(uint32_t number, const std::string& owner) {
 void LeaseDirectory::rename_owner(uint32_t number, const std::string& owner) {
   const std::string temporary = fmt::format("{}/.{}.{}", path_, number, ::getpid());
   sys::remove_file(temporary);  // of a killed process with our pid
-  if (::symlink(owner.c_str(), temporary.c_str()) != 0) throw Error::system(fmt::format("make '{}'", temporary));
+  if (::symlink(owner.c_str(), temporary.c_str()) != 0)
+    throw Error::system(fmt::format("make '{}'", temporary));
   sys::rename(temporary, file_of(number));
   sync_directory(path_);
 }
@@ -64,8 +67,9 @@ std::map<uint32_t, std::string> LeaseDirectory::holders() const {
     const auto number = parse_unsigned(name);
     if (!number || *number > UINT32_MAX) continue;  // a temporary file of a killed process
     std::string owner;
-    ignore_errors(
-        [&] { owner = sys::read_link(file_of(static_cast<uint32_t>(*number))); });  // unreadable still is held
+    ignore_errors([&] {
+      owner = sys::read_link(file_of(static_cast<uint32_t>(*number)));
+    });  // unreadable still is held
     out.emplace(static_cast<uint32_t>(*number), owner);
   }
   return out;

@@ -10,8 +10,9 @@ namespace holm {
 
 // Does what HOLM_FAULT asks for at the step `name`: "kill:NAME" ends this process with SIGKILL before the
 // step, "stop:NAME" stops it with SIGSTOP, "error:NAME" throws an Error. Without HOLM_FAULT it does nothing.
-// With HOLM_FAULT_TRACE=FILE every step's name is appended to FILE, one a line, so that a test can list them; with
-// HOLM_FAULT_TRACE_TIMES too, each with the time of day and the process, to see where a start spends its time.
+// With HOLM_FAULT_TRACE=FILE every step's name is appended to FILE, one a line, so that a test can list them;
+// with HOLM_FAULT_TRACE_TIMES too, each with the time of day and the process, to see where a start spends its
+// time.
 void fault_point(std::string_view name);
 
 // Runs one step of a sequence; an Error that leaves it carries the step's name.

@@ -98,7 +98,8 @@ std::vector<std::string> autostart_names(const Program& program, const runtime::
 
 int start(const Program& program, const LifeOptions& options) {
   const auto installation = open_as_root();
-  if (options.all == !options.names.empty()) throw usage_error("say which containers").hint("names, files, or --autostart");
+  if (options.all == !options.names.empty())
+    throw usage_error("say which containers").hint("names, files, or --autostart");
   const std::vector<std::string> names = options.all ? autostart_names(program, installation) : options.names;
   return for_each_name(program, names, [&](const std::string& argument) {
     runtime::StartOptions start_options;
@@ -176,11 +177,14 @@ int stop(const Program& program, const LifeOptions& options, runtime::Intent int
   stop_options.timeout = parse_timeout(options.timeout, stop_options.timeout);
   stop_options.intent = intent;
   stop_options.kill_at_once = options.force;
-  if (options.all == !options.names.empty()) throw usage_error("say which containers").hint("names, or --all");
-  const std::vector<std::string> names = options.all ? runtime::container_names(installation.paths) : options.names;
+  if (options.all == !options.names.empty())
+    throw usage_error("say which containers").hint("names, or --all");
+  const std::vector<std::string> names =
+      options.all ? runtime::container_names(installation.paths) : options.names;
   return for_each_name(program, names, [&](const std::string& name) {
     if (runtime::stop(installation, name, stop_options) == runtime::Stopped::was_not_running && !options.all)
-      throw Error(fmt::format("container '{}' is not running", name)).hint("'holm list -a' shows all containers");
+      throw Error(fmt::format("container '{}' is not running", name))
+          .hint("'holm list -a' shows all containers");
   });
 }
 
@@ -217,7 +221,8 @@ void add_life_verbs(CLI::App& app, Program& program) {
   };
 
   // No names are needed beside an option that stands for them.
-  const auto take_names_or_all = [&options](CLI::App* to, const char* label, const char* flag, const char* what) {
+  const auto take_names_or_all = [&options](CLI::App* to, const char* label, const char* flag,
+                                            const char* what) {
     to->add_option("names", options->names)->option_text(label);
     to->add_flag(flag, options->all, what);
   };

@@ -156,13 +156,15 @@ struct ShowOptions {
 int list(const Program& program, const ShowOptions& options) {
   require_root();
   std::vector<const Column*> columns;
-  if (options.columns.empty()) throw usage_error("'--columns' names no column").hint("'holm list --help' lists them");
+  if (options.columns.empty())
+    throw usage_error("'--columns' names no column").hint("'holm list --help' lists them");
   for (const std::string& name : split(options.columns, ',')) columns.push_back(&find_column(name));
   const auto installation = runtime::open_installation();
   const auto layout = quotas::detect_cgroup_layout();
   std::vector<Row> rows;
   for (const std::string& name : options.names) runtime::require_container(installation.paths, name);
-  for (const std::string& name : options.names.empty() ? runtime::container_names(installation.paths) : options.names) {
+  for (const std::string& name :
+       options.names.empty() ? runtime::container_names(installation.paths) : options.names) {
     Row row = make_row(installation, layout, name);
     if (options.all || !options.names.empty() || row.state != "stopped") rows.push_back(std::move(row));
   }

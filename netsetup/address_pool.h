@@ -18,7 +18,8 @@ namespace holm::netsetup {
 class AddressPool {
  public:
   // `directory` is the leases'; the gateways carry their subnets' prefix lengths.
-  AddressPool(std::string directory, const InterfaceAddress& gateway4, const std::optional<InterfaceAddress>& gateway6,
+  AddressPool(std::string directory, const InterfaceAddress& gateway4,
+              const std::optional<InterfaceAddress>& gateway6,
               Durability durability = Durability::survives_crash);
 
   // The addresses that `owner` has from now on: all requested ones, and one of each family that is not among

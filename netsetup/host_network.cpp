@@ -228,7 +228,8 @@ NatNetwork make_network(Netlink& netlink, const HostNetworkSettings& settings, U
     const FirewallPlan plan = firewall_plan(settings, subnets);
     if (firewall_stands(plan)) return;
     install_firewall(plan);
-    undo.push(fmt::format("remove firewall table '{}'", plan.table), [table = plan.table] { remove_firewall(table); });
+    undo.push(fmt::format("remove firewall table '{}'", plan.table),
+              [table = plan.table] { remove_firewall(table); });
   });
   // After the firewall, so that nothing is passed on unfiltered.
   step("enable forwarding", [&] {

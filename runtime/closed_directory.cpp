@@ -27,7 +27,9 @@ void require_closed_directory(const std::string& path) {
     if (at == at.parent_path()) break;
   }
   throw Error(fmt::format("'{}' can be entered by other users of the host", path))
-      .hint("the container's root could make setuid programs there: chmod 0700 the directory or one above it, or set readonly = true");
+      .hint(
+          "the container's root could make setuid programs there: chmod 0700 the directory or one above it, "
+          "or set readonly = true");
 }
 
 }  // namespace holm::runtime

@@ -72,10 +72,12 @@ void write_new_file(const std::string& path, const std::string& content, Durabil
 }
 
 // Everything of the container in one directory that gets its name last.
-void fill_directory(const std::string& directory, const Identity& identity, const ConfigFile& config, Durability durability) {
+void fill_directory(const std::string& directory, const Identity& identity, const ConfigFile& config,
+                    Durability durability) {
   sys::make_directory(directory, 0700);
   // The mark first, so that no crash leaves the other files without it.
-  if (durability == Durability::until_reboot) write_new_file(directory + kMarkName, current_boot_id(), durability);
+  if (durability == Durability::until_reboot)
+    write_new_file(directory + kMarkName, current_boot_id(), durability);
   write_new_file(directory + "/config.toml", config.text, durability);
   write_new_file(directory + "/identity.json", encode_identity(identity), durability);
   if (config.spec.root.kind != RootKind::template_overlay) return;
@@ -108,14 +110,16 @@ std::string replace_name_line(const std::string& text, const std::string& name) 
 std::string container_of_number(const Paths& paths, uint32_t number) {
   for (const std::string& name : container_names(paths)) {
     bool owns = false;
-    ignore_errors([&] { owns = load_identity(paths, name).number == number; });  // a damaged one's reservation has its name
+    ignore_errors([&] {
+      owns = load_identity(paths, name).number == number;
+    });  // a damaged one's reservation has its name
     if (owns) return name;
   }
   return "";
 }
 
-// The number that a killed create of the same name left, if there is one. A killed rename may have left the number of a
-// container that has another name now: that is put right, as two containers must never share one.
+// The number that a killed create of the same name left, if there is one. A killed rename may have left the
+// number of a container that has another name now: that is put right, as two containers must never share one.
 uint32_t take_up_number(const Paths& paths, LeaseDirectory& numbers, const std::string& name) {
   for (const auto& [number, owner] : numbers.holders()) {
     if (owner != name) continue;
@@ -127,7 +131,8 @@ uint32_t take_up_number(const Paths& paths, LeaseDirectory& numbers, const std::
 }
 
 // create_container, without the frame around its errors.
-Identity create_directories(const Installation& installation, const ConfigFile& config, Durability durability) {
+Identity create_directories(const Installation& installation, const ConfigFile& config,
+                            Durability durability) {
   const Paths& paths = installation.paths;
   const std::string& name = config.spec.name;
   if (container_exists(paths, name))
@@ -225,7 +230,8 @@ Identity create_container(const Installation& installation, const ConfigFile& co
   return with_frame(fmt::format("cannot create container '{}'", config.spec.name), [&] {
     return with_undo([&](UndoStack& undo) {
       // The caller's lock made it.
-      undo.push("remove the run directory", [&] { remove_unused_run_directory(installation.paths, config.spec.name); });
+      undo.push("remove the run directory",
+                [&] { remove_unused_run_directory(installation.paths, config.spec.name); });
       const Identity identity = create_directories(installation, config, durability);
       undo.dismiss();
       return identity;
@@ -269,7 +275,8 @@ StoredContainer load_container(const Installation& installation, const std::stri
   StoredContainer stored;
   stored.name = name;
   stored.identity = load_identity(installation.paths, name);
-  if (sys::exists(installation.paths.container(name) + kMarkName)) stored.durability = Durability::until_reboot;
+  if (sys::exists(installation.paths.container(name) + kMarkName))
+    stored.durability = Durability::until_reboot;
   const std::string path = config_path(installation.paths, name);
   stored.config.path = path;
   stored.config.text = read_file(path);

@@ -46,13 +46,14 @@ std::vector<std::string> container_names(const Paths& paths);
 // Throws "there is no container 'NAME'" with a hint to what was probably meant.
 void require_container(const Paths& paths, const std::string& name);
 
-// Makes the container of a config on disk: number, id range, directories, config.toml. Either all of it is there
-// afterwards or nothing. The caller holds the container's lock. One that is made `until_reboot` costs no wait for the
-// disk and is never started after the next boot, when its reservations may have been lost: then it is garbage.
+// Makes the container of a config on disk: number, id range, directories, config.toml. Either all of it is
+// there afterwards or nothing. The caller holds the container's lock. One that is made `until_reboot` costs
+// no wait for the disk and is never started after the next boot, when its reservations may have been lost:
+// then it is garbage.
 Identity create_container(const Installation& installation, const ConfigFile& config,
                           Durability durability = Durability::survives_crash);
-// The lock of a container that was not made after all leaves a run directory, which this removes. The caller holds the
-// lock.
+// The lock of a container that was not made after all leaves a run directory, which this removes. The caller
+// holds the lock.
 void remove_unused_run_directory(const Paths& paths, const std::string& name);
 // True for a container that was made for an earlier boot only.
 bool is_outlived(const Paths& paths, const std::string& name);
@@ -65,7 +66,8 @@ void replace_config(const Installation& installation, const StoredContainer& sto
 // Removes all of a container's files and reservations. Safe to repeat, and continued by gc if it was
 // interrupted.
 enum class RunDirectory { remove, keep };  // keep: the caller goes on with the lock in it
-void remove_container_files(const Paths& paths, const std::string& name, RunDirectory run_directory = RunDirectory::remove);
+void remove_container_files(const Paths& paths, const std::string& name,
+                            RunDirectory run_directory = RunDirectory::remove);
 void rename_container_files(const Paths& paths, const std::string& from, const std::string& to);
 
 // Containers whose root is the template.

@@ -172,7 +172,8 @@ void reap(int pidfd) { collect_end(pidfd, Parent::us); }
 int relay_to_end(const ExecOptions& options, int process, UniqueFd& master, StreamEnds& streams) {
   if (options.terminal) {
     if (relay_pty(master.get(), process) == RelayEnd::interrupted) {
-      // The payload's session gets SIGHUP, as from any terminal that is closed. One that ignores it goes on alone.
+      // The payload's session gets SIGHUP, as from any terminal that is closed. One that ignores it goes on
+      // alone.
       master.reset();
       if (!sys::pidfd_wait_ended(process, std::chrono::milliseconds(500))) return 128 + SIGHUP;
     }

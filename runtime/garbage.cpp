@@ -88,7 +88,8 @@ class Collector {
 
   void release_ownerless_addresses() {
     std::set<std::string> owners;
-    for (const auto& [slot, owner] : netsetup::address_owners(paths_.addresses())) owners.insert(container_of_address_owner(owner));
+    for (const auto& [slot, owner] : netsetup::address_owners(paths_.addresses()))
+      owners.insert(container_of_address_owner(owner));
     for (const std::string& owner : owners) {
       if (!is_dns_label(owner) || container_exists(paths_, owner)) continue;
       const auto lock = try_lock(owner);

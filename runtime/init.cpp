@@ -72,7 +72,8 @@ bool is_own_file(int directory, const std::string& name) {
 // Where nothing changes nothing is written, so that a container with a full disk starts again.
 bool has_content(int directory, const std::string& name, const std::string& content) {
   struct stat status = {};
-  if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(status.st_mode)) return false;
+  if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(status.st_mode))
+    return false;
   const UniqueFd file = sys::open_at(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   std::string found(content.size() + 1, '\0');
   const ssize_t size = ::read(file.get(), found.data(), found.size());

@@ -100,9 +100,11 @@ void mount_template(const LaunchRequest& request, const std::string& template_na
                                      {"index", "on"},
                                      {"nfs_export", "on"}};
   if (request.container->durability == Durability::until_reboot) {
-    // Without it each unmount waits until the whole file system below is synced; what a crash loses is garbage then.
+    // Without it each unmount waits until the whole file system below is synced; what a crash loses is
+    // garbage then.
     options.emplace_back("volatile", "");
-    sys::remove_tree(paths.container(name) + "/work/work/incompat");  // the mark of this container's previous run
+    sys::remove_tree(paths.container(name) +
+                     "/work/work/incompat");  // the mark of this container's previous run
   }
   const UniqueFd overlay = make_overlay(options);
   attach_at(overlay.get(), root_path(paths, name));

@@ -34,7 +34,7 @@ struct NamedContainer {
 // Creates the container of `config` if it is not there; where it is there and stopped, the file becomes its
 // config.
 NamedContainer create_from_file(const Installation& installation, const ConfigFile& config,
-                             Durability durability = Durability::survives_crash);
+                                Durability durability = Durability::survives_crash);
 // Starts a stopped container and returns when its init executes.
 StartedContainer start(const Installation& installation, StartOptions options);
 

@@ -142,7 +142,8 @@ int Monitor::run() {
       if (intent_ == Intent::stop) break;
       intent_ = Intent::none;
       ++state_.restarts;
-      // Only now: without a restart it goes with this process, and nobody waits for the sync of its file system.
+      // Only now: without a restart it goes with this process, and nobody waits for the sync of its file
+      // system.
       release_root(run_directory_);
       try {
         start_init();
@@ -381,7 +382,8 @@ int run_monitor(const MonitorOptions& options) noexcept {
     if (!isolation::is_program_protected())
       throw Error("a monitor must be started from the protected program");
     Inherited inherited = take_inherited(options);
-    std::optional<FileLock> adoption;  // for life: a command that is killed while it adopts is followed by another one
+    std::optional<FileLock>
+        adoption;  // for life: a command that is killed while it adopts is followed by another one
     if (options.adopt) {
       adoption = FileLock::try_acquire(paths_from_environment().runtime(options.name) + "/adoption.lock");
       if (!adoption) return kExitFailed;

@@ -13,8 +13,8 @@ enum class StdioMode {
 };
 
 // The descriptors that a monitor inherits from the command that starts it.
-inline constexpr int kReportFd = 3;       // the monitor's end of the handshake with the command
-inline constexpr int kLockFd = 4;         // the container's lock, until init runs: also if the command is killed
+inline constexpr int kReportFd = 3;  // the monitor's end of the handshake with the command
+inline constexpr int kLockFd = 4;    // the container's lock, until init runs: also if the command is killed
 inline constexpr int kFirstStreamFd = 5;  // pipes: 5, 6, 7; console in the foreground: 5 is a console client
 
 struct MonitorOptions {

@@ -78,7 +78,8 @@ NetworkPlan plan_network(const Installation& installation, const StoredContainer
   for (unsigned index = 0; index < spec.networks.size(); ++index) {
     if (spec.networks[index].mode != netsetup::NicMode::nat) continue;
     const netsetup::NatNetwork network = netsetup::ensure_nat_network(host_network_settings(installation));
-    netsetup::AddressPool pool(installation.paths.addresses(), network.gateway4, network.gateway6, container.durability);
+    netsetup::AddressPool pool(installation.paths.addresses(), network.gateway4, network.gateway6,
+                               container.durability);
     const auto acquired = pool.acquire(address_owner(container.name, index), spec.networks[index].addresses);
     addresses.insert(addresses.end(), acquired.begin(), acquired.end());
     plan.links.push_back(plan_link(installation, container, network, index, acquired));
@@ -98,7 +99,8 @@ NetworkPlan plan_network(const Installation& installation, const StoredContainer
 std::string container_of_address_owner(const std::string& owner) { return owner.substr(0, owner.find('.')); }
 
 void release_addresses(const Paths& paths, const std::string& name) {
-  for (const std::string& owner : address_owners_of(paths, name)) netsetup::release_addresses(paths.addresses(), owner);
+  for (const std::string& owner : address_owners_of(paths, name))
+    netsetup::release_addresses(paths.addresses(), owner);
 }
 
 void rename_addresses(const Paths& paths, const std::string& from, const std::string& to) {

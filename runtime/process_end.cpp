@@ -69,7 +69,8 @@ InitEnd from_wait_status(int status) {
 InitEnd collect_end(int pidfd, Parent parent) {
   if (pidfd < 0) return {.known = false};
   if (parent == Parent::another) {
-    // Whoever inherited the process reaps it sooner or later; only then newer kernels keep the status for others.
+    // Whoever inherited the process reaps it sooner or later; only then newer kernels keep the status for
+    // others.
     for (int attempt = 0; attempt < 50; ++attempt) {
       if (const auto status = exit_status_in_pidfd(pidfd)) return from_wait_status(*status);
       if (const auto status = exit_status_of_zombie(pidfd)) return from_wait_status(*status);

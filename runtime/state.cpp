@@ -148,8 +148,8 @@ void write_state(const Paths& paths, const State& state) {
   try {
     replace_file(path, encode_state(state));
   } catch (const Error& error) {
-    // A full /run must not keep a container from being stopped or destroyed: the old record makes room, and without any
-    // a container counts as stopped, too.
+    // A full /run must not keep a container from being stopped or destroyed: the old record makes room, and
+    // without any a container counts as stopped, too.
     if (state.phase != Phase::stopped || error.error_number() != ENOSPC) throw;
     sys::remove_file(path);
     ignore_errors([&] { replace_file(path, encode_state(state)); });  // only how it ended is lost

@@ -1,4 +1,5 @@
-// state.json and an encoded Error, as a process that was killed, or a disk, may leave them: refused or read, never a crash.
+// state.json and an encoded Error, as a process that was killed, or a disk, may leave them: refused or read,
+// never a crash.
 #include <cstddef>
 #include <cstdint>
 #include <string>

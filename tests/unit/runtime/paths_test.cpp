@@ -11,7 +11,8 @@ TEST_CASE("a link's name tells the container's number and nothing else passes fo
   CHECK(paths.veth(7, 2) == "hm7i2");
   CHECK(paths.number_of_veth("hm7") == 7);
   CHECK(paths.number_of_veth("hm7i2") == 7);
-  for (const char* other : {"hm", "hm-7", "hmx", "hm7i", "hm7ix", "hm7x1", "hm1a2b-7", "veth7", "hm99999999999"})
+  for (const char* other :
+       {"hm", "hm-7", "hmx", "hm7i", "hm7ix", "hm7x1", "hm1a2b-7", "veth7", "hm99999999999"})
     CHECK(paths.number_of_veth(other) == -1);
 }
 
