@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -431,7 +432,13 @@ TEST_CASE("ps lists the processes with their pids on both sides") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;
   installation.start("box", shell("sleep 1000 & su -s /bin/sh www-data -c 'exec sleep 2000' & wait"));
-  CHECK(eventually([&] { return json_of(installation, {"ps", "box"}).size() >= 3; }));
+  CHECK(eventually([&] {
+    const json processes = json_of(installation, {"ps", "box"});
+    // All three, and the one that is looked at below at rest.
+    return processes.size() >= 3 && std::ranges::any_of(processes, [](const json& process) {
+             return process.at("command") == "sleep 1000" && process.at("state") == "S";
+           });
+  }));
   bool found_init = false, found_sleep = false;
   for (const json& process : json_of(installation, {"ps", "box"})) {
     if (process.at("container_pid") == 1) {
