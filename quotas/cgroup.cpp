@@ -49,7 +49,7 @@ class GroupSet final : public Cgroup {
  private:
   Group* find(std::string_view controller) const;
   Group& need(std::string_view controller, std::string_view key) const;
-  Group& freezer() const;
+  Group* find_freezer() const;
   Group& tracker() const;
 
   std::vector<std::unique_ptr<Group>> groups_;
@@ -124,7 +124,13 @@ void GroupSet::enter_self() const {
 }
 
 void GroupSet::freeze() {
-  Group& group = freezer();
+  Group* const found = find_freezer();
+  if (!found && !exists()) throw Error("freeze a container: its cgroup is gone, as it just ended");
+  if (!found)
+    throw Error(
+        "freeze a container: this host has neither cgroup v2's freezer (Linux 5.2) nor v1's 'freezer' "
+        "controller");
+  Group& group = *found;
   const auto end = Clock::now() + 10s;
   group.write_frozen(true);
   for (auto pause = 100us; !group.is_frozen(); pause = std::min(pause * 2, std::chrono::microseconds(20ms))) {
@@ -138,9 +144,21 @@ void GroupSet::freeze() {
   }
 }
 
-void GroupSet::thaw() { freezer().write_frozen(false); }
+// A container that ends takes its groups away at any moment: there is nothing left to thaw then.
+void GroupSet::thaw() {
+  Group* const group = find_freezer();
+  if (!group) return;
+  try {
+    group->write_frozen(false);
+  } catch (const Error&) {
+    if (group->exists()) throw;
+  }
+}
 
-bool GroupSet::is_frozen() const { return freezer().is_frozen(); }
+bool GroupSet::is_frozen() const {
+  const Group* const group = find_freezer();
+  return group && group->is_frozen();
+}
 
 Usage GroupSet::usage() const {
   Usage usage;
@@ -192,14 +210,12 @@ Group& GroupSet::need(std::string_view controller, std::string_view key) const {
       .hint("'holm check' lists what this host can do");
 }
 
-// v2's freezer first: processes that it holds can still be killed and traced.
-Group& GroupSet::freezer() const {
+// v2's freezer first: processes that it holds can still be killed and traced. None where the host has none, or
+// the container's groups are gone.
+Group* GroupSet::find_freezer() const {
   for (const auto& group : groups_)
-    if (group->is_v2() && group->can_freeze()) return *group;
-  if (Group* group = find("freezer")) return *group;
-  throw Error(
-      "freeze a container: this host has neither cgroup v2's freezer (Linux 5.2) nor v1's 'freezer' "
-      "controller");
+    if (group->is_v2() && group->can_freeze()) return group.get();
+  return find("freezer");
 }
 
 // The hierarchy that is asked for the container's processes: one that the payload cannot move them out of.

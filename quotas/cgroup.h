@@ -91,6 +91,7 @@ class Cgroup {
   virtual void enter_self() const = 0;
 
   virtual void freeze() = 0;  // returns when frozen; throws when that takes longer than 10 s
+  // A container that ended meanwhile is not frozen, and thawing it is no error.
   virtual void thaw() = 0;
   virtual bool is_frozen() const = 0;
 

@@ -216,7 +216,9 @@ TEST_CASE("stop, start, pause, reboot and kill of one container at once leave it
       commands.push_back(installation.holm_background(words));
     const auto statuses = wait_all(commands);
     CHECK(statuses.back() == 0);
-    for (const int status : statuses) CHECK(status <= 137);
+    // No command crashed; the one inside may have been ended by SIGTERM or SIGKILL.
+    for (const int status : statuses)
+      CHECK((status <= 2 || status == 125 || status == 128 + SIGKILL || status == 128 + SIGTERM));
     CHECK(eventually([&] {
       const std::string state = installation.column("box", "state");
       return state == "running" || state == "stopped" || state == "paused";

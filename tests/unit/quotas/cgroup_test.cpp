@@ -212,6 +212,18 @@ TEST_CASE("freezing waits until the kernel says so, on v2 before v1's freezer") 
   CHECK_FALSE(on_v1->is_frozen());
 }
 
+TEST_CASE("a container whose groups are gone is not frozen, and thawing it is no error") {
+  for (const Kind kind : {Kind::v1, Kind::v2, Kind::hybrid}) {
+    FakeCgroupfs host(kind);
+    const auto cgroup = created(host);
+    cgroup->remove();
+    REQUIRE_FALSE(cgroup->exists());
+    CHECK_FALSE(cgroup->is_frozen());
+    cgroup->thaw();
+    if (kind == Kind::v2) CHECK_THROWS_WITH_AS(cgroup->freeze(), doctest::Contains("its cgroup is gone"), Error);
+  }
+}
+
 TEST_CASE("where the kernel can kill a whole group, it is asked to, and v1's freezer lets go") {
   FakeCgroupfs host(Kind::hybrid);
   const auto cgroup = created(host);
