@@ -210,8 +210,8 @@ Group& GroupSet::need(std::string_view controller, std::string_view key) const {
       .hint("'holm check' lists what this host can do");
 }
 
-// v2's freezer first: processes that it holds can still be killed and traced. None where the host has none, or
-// the container's groups are gone.
+// v2's freezer first: processes that it holds can still be killed and traced. None where the host has none,
+// or the container's groups are gone.
 Group* GroupSet::find_freezer() const {
   for (const auto& group : groups_)
     if (group->is_v2() && group->can_freeze()) return group.get();

@@ -88,8 +88,9 @@ UnpackReport decode_outcome(std::string_view text, int exit_status) {
   const auto bytes = words.size() == 3 ? parse_unsigned(words[2]) : std::nullopt;
   if (exit_status != 0 || !entries || !bytes || words[0] != "done")
     throw Error(fmt::format("{} ended with status {} and without a result", kProgramName, exit_status))
-        .hint(exit_status == 127 ? "a library that it needs is not installed: 'ldd' on that program tells which"
-                                 : "called by hand, the program says more");
+        .hint(exit_status == 127
+                  ? "a library that it needs is not installed: 'ldd' on that program tells which"
+                  : "called by hand, the program says more");
   UnpackReport report{*entries, *bytes, {}};
   for (size_t i = 1; i < lines.size(); ++i) {
     if (!lines[i].empty()) report.notes.push_back(printable(lines[i]));

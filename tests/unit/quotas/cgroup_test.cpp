@@ -220,7 +220,8 @@ TEST_CASE("a container whose groups are gone is not frozen, and thawing it is no
     REQUIRE_FALSE(cgroup->exists());
     CHECK_FALSE(cgroup->is_frozen());
     cgroup->thaw();
-    if (kind == Kind::v2) CHECK_THROWS_WITH_AS(cgroup->freeze(), doctest::Contains("its cgroup is gone"), Error);
+    if (kind == Kind::v2)
+      CHECK_THROWS_WITH_AS(cgroup->freeze(), doctest::Contains("its cgroup is gone"), Error);
   }
 }
 

@@ -1,0 +1,81 @@
+"""Runs the system tests, the same program as on the machine at hand, in a lab host of a kind."""
+
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import LabError, client, image
+
+# What each kind truly lacks: "skipped: needs ..." of anything else is a failure.
+LACKS = {
+    "v2": {"a host without CAP_SYS_RESOURCE", "the devices controller of cgroup v1"},
+    "systemd": {"a host without CAP_SYS_RESOURCE", "the devices controller of cgroup v1"},
+    "6.1": {"a host without CAP_SYS_RESOURCE", "the devices controller of cgroup v1"},
+}
+# Where the tests keep the Debian template that takes them a minute to build, and a network.
+CACHE = Path(os.environ.get("HOLM_TEST_CACHE", "/var/cache/holm-test"))
+PROGRAMS = ["cli/holm", "cli/holm-unpack", "tests/system/system_tests", "tests/system/container_probe", "tests/system/fake_loader"]
+# What a test that failed left behind.
+SHOW_LOGS = r"""
+for log in $(find /run/holm* /tmp/holm-* -name '*.log' -size +0 2>/dev/null | head -n 40); do
+  echo "--- $log"; tail -n 30 "$log"
+done
+dmesg | tail -n 40
+"""
+
+
+def pack(build, target):
+    """One archive with all that the tests need; hosts see it as a disk, which costs nothing to copy."""
+    programs = [name for name in PROGRAMS if (build / name).exists()]
+    if "cli/holm" not in programs or "tests/system/system_tests" not in programs:
+        raise LabError(f"'{build}' holds no built Holm with its system tests; --build says where it is")
+    with tempfile.TemporaryDirectory() as stripped:
+        for name in programs:
+            copy = Path(stripped) / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["strip", "-o", str(copy), str(build / name)], check=True)
+        words = ["tar", "-C", stripped, "-cf", str(target), *programs, "-C", str(image.TREE), "examples"]
+        archives = sorted(CACHE.glob("*.tar"))
+        if archives:
+            words += ["--transform", "s|^|cache/|;s|^cache/\\(cli\\|tests\\|examples\\)|\\1|", "-C", str(CACHE),
+                      *(path.name for path in archives)]
+        subprocess.run(words, check=True)
+
+
+def run(options):
+    program = str(Path(__file__).resolve().parent.parent / "lab")
+    build = Path(options.build or os.environ.get("HOLM_BUILD_DIR") or image.TREE / "build").absolute()
+    with tempfile.NamedTemporaryFile(prefix="holm-lab-disk.") as disk:
+        pack(build, disk.name)
+        host = {"kind": options.kind, "memory": 1536, "cpus": 1, "append": "", "disk": disk.name}
+        lab = client.up(program, [host], owner=os.getpid())
+        try:
+            return run_in(lab, options)
+        finally:
+            lab.down()
+
+
+def run_in(lab, options):
+    lab.output(1, "mkdir -p /holm && tar -x -f /dev/vdb -C /holm")
+    words = " ".join(options.words)
+    command = ("cd /root && HOLM_PROGRAM=/holm/cli/holm HOLM_EXAMPLES=/holm/examples HOLM_TEST_CACHE=/holm/cache "
+               f"/holm/tests/system/system_tests --duration=true --no-colors=true {words}")
+    skips = set()
+    tests = subprocess.Popen([*lab.ssh_command(1), "--", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True, errors="replace")
+    for line in tests.stdout:
+        print(line, end="", flush=True)
+        found = re.search(r"skipped: needs (.*)", line)
+        if found:
+            skips.add(found[1].strip())
+    status = tests.wait()
+    unexpected = skips - LACKS[options.kind]
+    if unexpected:
+        print(f"lab: a '{options.kind}' host has what these tests said they miss: {', '.join(sorted(unexpected))}")
+    if status != 0:
+        print(f"lab: the tests exit with {status}; the end of the host's console:\n{lab.console_end(1)}")
+        if lab.hosts()[0]["running"]:
+            lab.run(1, SHOW_LOGS, stdin=subprocess.DEVNULL)
+    return 1 if status != 0 or unexpected else 0
