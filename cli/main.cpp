@@ -77,20 +77,22 @@ int report_parse_error(const CLI::App& app, const CLI::ParseError& failure, int 
 
 struct Family {
   void (*add)(CLI::App&, Program&);
-  std::vector<std::string_view> often;  // verbs that need no other family to be known
+  std::vector<std::string_view> verbs;
 };
 
-// Describing every verb takes as long as a small verb's own work, so the frequent ones are found without the
-// others.
+// Describing every verb takes longer than a small verb's own work: a known word gets its family alone. Any
+// other one gets them all, for --help and for what may have been meant.
 void add_verbs(CLI::App& app, Program& program, std::string_view word) {
-  const std::vector<Family> families = {{add_life_verbs, {"start", "run", "stop"}},
-                                        {add_inside_verbs, {"exec"}},
-                                        {add_show_verbs, {"list"}},
-                                        {add_template_verbs, {}},
-                                        {add_config_verbs, {}},
-                                        {add_host_verbs, {}}};
+  const std::vector<Family> families = {
+      {add_life_verbs,
+       {"create", "start", "run", "stop", "reboot", "kill", "pause", "resume", "destroy", "rename", "wait"}},
+      {add_inside_verbs, {"exec", "shell", "console"}},
+      {add_show_verbs, {"list", "inspect", "ps", "log"}},
+      {add_template_verbs, {"template"}},
+      {add_config_verbs, {"config"}},
+      {add_host_verbs, {"info", "check", "gc", "version"}}};
   const auto knows = [&](const Family& family) {
-    return std::ranges::find(family.often, word) != family.often.end();
+    return std::ranges::find(family.verbs, word) != family.verbs.end();
   };
   const bool alone = std::ranges::any_of(families, knows);
   for (const Family& family : families) {

@@ -1,6 +1,6 @@
 # PIE, full RELRO, stack protector, FORTIFY and CET for everything that is built here.
 add_compile_options(-fstack-protector-strong -fstack-clash-protection -fcf-protection=full -ffunction-sections -fdata-sections)
-add_link_options(-Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed -Wl,--gc-sections -pie)
+add_link_options(-Wl,-z,relro,-z,now -Wl,-z,pack-relative-relocs -Wl,-z,noexecstack -Wl,--as-needed -Wl,--gc-sections -pie)
 if(HOLM_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
