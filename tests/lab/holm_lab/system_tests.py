@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
@@ -59,7 +60,7 @@ def run(options):
 
 def run_in(lab, options):
     lab.output(1, "mkdir -p /holm && tar -x -f /dev/vdb -C /holm")
-    words = " ".join(options.words)
+    words = shlex.join(options.words)
     command = ("cd /root && HOLM_PROGRAM=/holm/cli/holm HOLM_EXAMPLES=/holm/examples HOLM_TEST_CACHE=/holm/cache "
                f"/holm/tests/system/system_tests --duration=true --no-colors=true {words}")
     skips = set()
