@@ -45,10 +45,9 @@ bool contains(const std::vector<std::string>& words, const std::string& word) {
 // Everything of the installation that stands, one a line: also the containers' own cgroups.
 std::string census(const Installation& installation) {
   std::vector<std::string> found = installation.leftovers();
-  for (const std::string& hierarchy : list_directory("/sys/fs/cgroup"))
-    for (const std::string& name :
-         list_directory("/sys/fs/cgroup/" + hierarchy + "/holm-" + installation.mark()))
-      if (parse_unsigned(name)) found.push_back("cgroup " + hierarchy + " " + name);
+  for (const std::string& parent : installation.cgroup_parents())
+    for (const std::string& name : list_directory(parent))
+      if (parse_unsigned(name)) found.push_back("cgroup " + parent + " " + name);
   for (const std::string& name : list_directory(installation.state_directory()))
     if (name.starts_with('.')) found.push_back("file " + name);
   std::sort(found.begin(), found.end());
