@@ -90,7 +90,9 @@ TEST_CASE("kernel settings of the host cannot be written, also after mounts were
       "for f in /sys/fs/cgroup/*/release_agent /sys/fs/cgroup/*/devices.allow "
       "/sys/fs/cgroup/*/*.limit_in_bytes "
       "/sys/fs/cgroup/*/pids.max /sys/fs/cgroup/*/cpu.cfs_quota_us /sys/fs/cgroup/*/freezer.state "
-      "/sys/fs/cgroup/*/cgroup.freeze /sys/fs/cgroup/*.max; do [ -e $f ] && (echo 1 > $f) 2>/dev/null && "
+      "/sys/fs/cgroup/*/cgroup.freeze /sys/fs/cgroup/*.max /sys/fs/cgroup/cgroup.freeze "
+      "/sys/fs/cgroup/cgroup.kill /sys/fs/cgroup/memory.* /sys/fs/cgroup/cpu.* /sys/fs/cgroup/cpuset.*; do [ "
+      "-e $f ] && (echo 1 > $f) 2>/dev/null && "
       "echo wrote $f; "
       "done; true";
   CHECK(inside(installation, "box", attack).out == "");

@@ -1,5 +1,5 @@
 // Monitors' way into systemd's scope, with a stand-in for systemd that is as hasty as it can be: it ends the
-// scope as soon as it has seen it empty, whoever comes meanwhile. Also what a real systemd makes of Holm.
+// scope as soon as it has seen it empty, whoever comes meanwhile.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -54,8 +54,9 @@ class StandIn {
     if (collector_ != 0) return;
     for (unsigned round = 0;; ++round) {
       ::usleep(100);
+      if (record() != "active") continue;  // first: a scope is populated before its unit is active
       const std::string events = read_file_if_exists(scope() + "/cgroup.events").value_or("");
-      if (events.find("populated 0") == std::string::npos || record() != "active") continue;
+      if (events.find("populated 0") == std::string::npos) continue;
       replace_file(record_path(), "dead");
       ::usleep(round % 5 * 700);
       // One that came in too late finds that out and goes at once.
