@@ -196,6 +196,25 @@ TEST_CASE("the number of mounts is what the documents say, and none comes from t
   run_host({"umount", source});
 }
 
+TEST_CASE("what the host mounts later below a directory that a container has does not come in") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  const std::string source = installation.directory() + "/shared";
+  sys::make_directory(source, 0755);
+  REQUIRE(run_host({"mount", "-t", "tmpfs", "shared", source}).status == 0);
+  REQUIRE(run_host({"mount", "--make-shared", source}).status == 0);
+  sys::make_directory(source + "/late", 0755);
+  installation.start("box", std::string(kIdle) + mount_entry(source, "/shared"));
+  REQUIRE(run_host({"mount", "-t", "tmpfs", "late", source + "/late"}).status == 0);
+  replace_file(source + "/late/secret", "of the host\n", 0644);
+  CHECK(answer(installation, "box", "ls /shared") == "late");
+  CHECK(answer(installation, "box", "ls /shared/late") == "");
+  CHECK(answer(installation, "box", "grep -c -e shared: -e master: /proc/self/mountinfo || true") == "0");
+  run_host({"umount", source + "/late"});
+  installation.holm_ok({"destroy", "--force", "box"});
+  CHECK(run_host({"umount", source}).status == 0);
+}
+
 TEST_CASE("system calls that reach the host are refused, for start, exec, and 32-bit programs") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;
