@@ -164,9 +164,6 @@ void GroupV2::reclaim_down_to(Bytes limit) {
                           describe_bytes(held)));
 }
 
-// A group gets at most the protection that its parent has. The parent's must not be more than the sum either:
-// where the hierarchy is mounted with memory_recursiveprot, the rest would protect containers that have no
-// guarantee.
 uint64_t GroupV2::sum_of_guarantees() const {
   uint64_t sum = 0;
   for (const std::string& name : list_directory(parent_))
@@ -174,6 +171,9 @@ uint64_t GroupV2::sum_of_guarantees() const {
   return sum;
 }
 
+// A group gets at most the protection that its parent has. The parent's must not be more than the sum either:
+// where the hierarchy is mounted with memory_recursiveprot, the rest would protect containers that have no
+// guarantee.
 void GroupV2::protect_parent() {
   write_bytes_checked(parent_ + "/memory.min", Bytes{sum_of_guarantees()}, "0");
 }
