@@ -6,10 +6,12 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/capability.h>
+#include <cstdio>
 #include <cstdlib>
 #include <thread>
 
@@ -226,5 +228,12 @@ bool have_cgroup_v2() {
 }
 bool have_nat() { return have_root() && sys::exists("/proc/sys/net/ipv4"); }
 bool have_sys_resource() { return ::prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1; }
+bool have_kernel(unsigned major, unsigned minor) {
+  struct utsname host = {};
+  ::uname(&host);
+  unsigned own_major = 0, own_minor = 0;
+  std::sscanf(host.release, "%u.%u", &own_major, &own_minor);
+  return own_major > major || (own_major == major && own_minor >= minor);
+}
 
 }  // namespace holm::test

@@ -80,6 +80,7 @@ bool have_root();
 bool have_cgroup_v2();  // the controllers are on v2
 bool have_nat();        // bridge, veth and nftables work
 bool have_sys_resource();
+bool have_kernel(unsigned major, unsigned minor);  // this one or a newer
 #define HOLM_REQUIRES(what, answer)    \
   do {                                 \
     if (!(answer)) {                   \

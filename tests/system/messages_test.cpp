@@ -3,10 +3,8 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -23,13 +21,7 @@ namespace {
 constexpr const char* kSleeper = "command = [\"/bin/sleep\", \"1000\"]\n";
 
 // A state directory must be on a file system whose ids can be mapped; Linux 6.3 made tmpfs one.
-bool can_map_ids_of_tmpfs() {
-  struct utsname host = {};
-  ::uname(&host);
-  int major = 0, minor = 0;
-  std::sscanf(host.release, "%d.%d", &major, &minor);
-  return major > 6 || (major == 6 && minor >= 3);
-}
+bool can_map_ids_of_tmpfs() { return have_kernel(6, 3); }
 
 // A small file system on a directory, so that it can be full; gone again at the end.
 class SmallDisk {
