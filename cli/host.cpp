@@ -22,18 +22,6 @@ std::string dump(const json& value) {
   return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-const char* layout_name(quotas::CgroupLayout::Kind kind) {
-  switch (kind) {
-    case quotas::CgroupLayout::Kind::v1:
-      return "v1";
-    case quotas::CgroupLayout::Kind::v2:
-      return "v2";
-    case quotas::CgroupLayout::Kind::hybrid:
-      return "hybrid (v1 controllers beside a v2 hierarchy)";
-  }
-  return "unknown";
-}
-
 int info(const Program& program) {
   require_root();
   const auto installation = runtime::open_installation();
@@ -47,7 +35,7 @@ int info(const Program& program) {
                       {"kernel", host.release},
                       {"machine", host.machine},
                       {"cpus", installation.facts.online_cpus.size()},
-                      {"cgroups", layout_name(layout.kind)},
+                      {"cgroups", quotas::describe_layout(layout, installation.paths.cgroup_parent())},
                       {"containers", all.size()},
                       {"running", running},
                       {"templates", storage::TemplateStore(installation.paths.templates()).list().size()},

@@ -18,4 +18,5 @@ else()
   target_link_libraries(holm_nl_route INTERFACE PkgConfig::NL_ROUTE)
 endif()
 pkg_check_modules(NFTABLES REQUIRED IMPORTED_TARGET libnftables)
+pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd)  # its headers; quotas/systemd_bus.cpp loads it
 pkg_check_modules(ARCHIVE REQUIRED IMPORTED_TARGET libarchive)

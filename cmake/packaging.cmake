@@ -11,6 +11,6 @@ set(CPACK_DEBIAN_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # Opened when they are first needed (dlopen), so that the linker does not know of them.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS libnftables1)
-set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "busybox-static, mmdebstrap, iproute2, nftables")
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "busybox-static, dbus, iproute2, libsystemd0, mmdebstrap, nftables")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS criu)
 include(CPack)

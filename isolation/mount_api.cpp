@@ -73,6 +73,11 @@ UniqueFd copy_mount(int directory, const std::string& path, Depth depth) {
   if (depth == Depth::whole_tree) flags |= AT_RECURSIVE;
   UniqueFd mount(::open_tree(directory, path.c_str(), flags));
   if (!mount) throw Error::system(fmt::format("copy mount '{}'", path));
+  // A copy stays in the peer group of its original: what the host mounts there later would come in, without
+  // the flags and the id map of this one. systemd makes all mounts of the host shared.
+  struct mount_attr attributes = {};
+  attributes.propagation = MS_PRIVATE;
+  set_attributes(mount.get(), attributes, depth, fmt::format("cut the copy of mount '{}' off", path));
   return mount;
 }
 

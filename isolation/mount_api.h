@@ -29,7 +29,8 @@ using MountOptions = std::vector<std::pair<std::string, std::string>>;
 // the error.
 UniqueFd make_file_system(const std::string& type, const MountOptions& options, unsigned flags,
                           std::string_view name);
-// A detached copy of what is at `path`, relative to `directory` (AT_FDCWD: the host's path).
+// A detached copy of what is at `path`, relative to `directory` (AT_FDCWD: the host's path). What is mounted
+// there later does not appear in it.
 UniqueFd copy_mount(int directory, const std::string& path, Depth depth);
 // Changes flags of a detached or attached mount, given by any descriptor of its root.
 void add_mount_flags(int mount, unsigned flags, Depth depth, std::string_view name);

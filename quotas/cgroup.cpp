@@ -16,6 +16,7 @@
 #include "quotas/group.h"
 #include "quotas/group_kill.h"
 #include "quotas/group_tree.h"
+#include "quotas/systemd_scope.h"
 
 namespace holm::quotas {
 namespace {
@@ -235,15 +236,22 @@ std::unique_ptr<Cgroup> make_cgroup(const CgroupLayout& layout, const std::strin
     throw Error("make a container's cgroup: this host has no cgroup hierarchy mounted");
   std::vector<std::unique_ptr<Group>> groups;
   for (const CgroupLayout::Hierarchy& hierarchy : layout.hierarchies)
-    groups.push_back(hierarchy.is_v2 ? make_group_v2(hierarchy, parent_name, number)
-                                     : make_group_v1(hierarchy, parent_name, number));
+    groups.push_back(hierarchy.is_v2 ? make_group_v2(layout, hierarchy, parent_name, number)
+                                     : make_group_v1(layout, hierarchy, parent_name, number));
   return std::make_unique<GroupSet>(std::move(groups));
+}
+
+std::vector<std::string> parent_directories(const CgroupLayout& layout, const std::string& parent_name) {
+  std::vector<std::string> directories;
+  for (const CgroupLayout::Hierarchy& hierarchy : layout.hierarchies)
+    directories.push_back(parent_directory(layout, hierarchy, parent_name));
+  return directories;
 }
 
 std::vector<uint32_t> cgroup_numbers(const CgroupLayout& layout, const std::string& parent_name) {
   std::set<uint32_t> numbers;
-  for (const CgroupLayout::Hierarchy& hierarchy : layout.hierarchies) {
-    for (const std::string& name : list_directory(base_directory(hierarchy) + '/' + parent_name)) {
+  for (const std::string& parent : parent_directories(layout, parent_name)) {
+    for (const std::string& name : list_directory(parent)) {
       const auto number = parse_unsigned(name);
       if (number && *number <= std::numeric_limits<uint32_t>::max())
         numbers.insert(static_cast<uint32_t>(*number));
@@ -253,11 +261,14 @@ std::vector<uint32_t> cgroup_numbers(const CgroupLayout& layout, const std::stri
 }
 
 void remove_empty_parents(const CgroupLayout& layout, const std::string& parent_name) {
+  const bool has_scope = layout.manager == CgroupLayout::Manager::systemd;
   for (const CgroupLayout::Hierarchy& hierarchy : layout.hierarchies) {
-    const std::string parent = base_directory(hierarchy) + '/' + parent_name;
-    // Busy: another container is in it.
-    if (::rmdir(parent.c_str()) != 0 && errno != ENOENT && errno != EBUSY && errno != ENOTEMPTY)
-      throw Error::system(fmt::format("remove cgroup '{}'", parent));
+    if (has_scope && is_used_by_systemd(hierarchy)) continue;
+    auto levels = levels_below(hierarchy.mount_point, parent_directory(layout, hierarchy, parent_name));
+    for (; !levels.empty(); levels.pop_back())
+      // Busy: another container is in it.
+      if (::rmdir(levels.back().c_str()) != 0 && errno != ENOENT && errno != EBUSY && errno != ENOTEMPTY)
+        throw Error::system(fmt::format("remove cgroup '{}'", levels.back()));
   }
 }
 

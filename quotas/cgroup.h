@@ -19,6 +19,9 @@ namespace holm::quotas {
 // files.
 struct CgroupLayout {
   enum class Kind { v1, v2, hybrid };  // hybrid: v1 controllers beside a v2 hierarchy
+  // Who decides where groups may be made. With systemd only below a scope unit that it delegates: it may
+  // empty or remove any other (its rule of a single writer, https://systemd.io/CGROUP_DELEGATION).
+  enum class Manager { nobody, systemd };
   struct Hierarchy {
     std::string mount_point;  // "/sys/fs/cgroup/cpu,cpuacct"
     std::vector<std::string>
@@ -27,6 +30,7 @@ struct CgroupLayout {
     std::string own_group;  // this process's group in it: "/", "/system.slice/holm.service"
   };
   Kind kind = Kind::v2;
+  Manager manager = Manager::nobody;
   std::vector<Hierarchy> hierarchies;
 
   // The hierarchy that carries a controller; nothing where the host has it nowhere.
@@ -36,9 +40,14 @@ struct CgroupLayout {
 // Reads the texts of /proc/self/mountinfo and /proc/self/cgroup. The controllers of a v2 hierarchy stand in
 // neither: they are left empty.
 CgroupLayout parse_cgroup_layout(const std::string& mountinfo, const std::string& self_cgroup);
-// The same from this host's files, with v2's controllers and without hierarchies that another mount hides.
-// Throws where the host has no hierarchy mounted.
+// The same from this host's files, with v2's controllers and the manager, and without hierarchies that
+// another mount hides. Throws where the host has no hierarchy mounted.
 CgroupLayout detect_cgroup_layout();
+// The manager alone.
+CgroupLayout::Manager detect_cgroup_manager();
+
+// "v2, in systemd's holm.scope": for people.
+std::string describe_layout(const CgroupLayout& layout, const std::string& parent_name);
 
 // The resource keys that this host cannot do, or does only in part, each with the reason: for `holm check`.
 std::vector<std::string> missing_features(const CgroupLayout& layout);
@@ -67,8 +76,9 @@ struct Usage {
   uint64_t oom_kills = 0;
 };
 
-// The groups of one container, made below `parent_name` ("holm" or "holm-1a2b") in each hierarchy that is
-// used. Only the host's root owns the limit files; `delegate` hands the rest to the container's root.
+// The groups of one container, made below `parent_name` ("holm" or "holm-1a2b"; "machine.slice/holm.scope"
+// under systemd, which must stand: systemd_scope.h) in each hierarchy that is used. Only the host's root owns
+// the limit files; `delegate` hands the rest to the container's root.
 class Cgroup {
  public:
   virtual ~Cgroup() = default;
@@ -126,9 +136,12 @@ class Cgroup {
 std::unique_ptr<Cgroup> make_cgroup(const CgroupLayout& layout, const std::string& parent_name,
                                     uint32_t number);
 
+// The directories below which the containers' groups stand, one per hierarchy: "/sys/fs/cgroup/holm".
+std::vector<std::string> parent_directories(const CgroupLayout& layout, const std::string& parent_name);
+
 // Numbers of containers that have a group below `parent_name`, in any hierarchy (for gc).
 std::vector<uint32_t> cgroup_numbers(const CgroupLayout& layout, const std::string& parent_name);
-// Removes the parent groups where they are empty.
+// Removes the parent groups where they are empty; those that are systemd's are left to it.
 void remove_empty_parents(const CgroupLayout& layout, const std::string& parent_name);
 
 }  // namespace holm::quotas

@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "quotas/cgroup.h"
-#include "quotas/group.h"
+#include "quotas/systemd_scope.h"
 
 namespace holm::quotas {
 namespace {
@@ -30,7 +30,7 @@ constexpr Key kKeys[] = {
 // has. Nothing where there is none to look at.
 std::optional<std::string> sample_directory(const CgroupLayout::Hierarchy& hierarchy,
                                             const std::string& file) {
-  const std::string& base = base_directory(hierarchy);
+  const std::string& base = hierarchy.mount_point;
   if (!hierarchy.is_v2) return base;
   for (const std::string& name : list_directory(base))
     if (sys::exists(base + '/' + name + '/' + file)) return base + '/' + name;
@@ -67,7 +67,25 @@ bool has_freezer(const CgroupLayout& layout) {
   });
 }
 
+const char* kind_name(CgroupLayout::Kind kind) {
+  switch (kind) {
+    case CgroupLayout::Kind::v1:
+      return "v1";
+    case CgroupLayout::Kind::v2:
+      return "v2";
+    case CgroupLayout::Kind::hybrid:
+      return "hybrid (v1 controllers beside a v2 hierarchy)";
+  }
+  return "unknown";
+}
+
 }  // namespace
+
+std::string describe_layout(const CgroupLayout& layout, const std::string& parent_name) {
+  const std::string kind = kind_name(layout.kind);
+  if (layout.manager == CgroupLayout::Manager::nobody) return kind;
+  return fmt::format("{}, in systemd's {}", kind, scope_unit(parent_name));
+}
 
 std::vector<std::string> missing_features(const CgroupLayout& layout) {
   std::vector<std::string> missing;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/sys.h"
 #include "base/text.h"
 #include "quotas/cgroup.h"
 
@@ -139,7 +140,14 @@ CgroupLayout detect_cgroup_layout() {
     if (hierarchy.is_v2)
       hierarchy.controllers = split_words(read_file(hierarchy.mount_point + "/cgroup.controllers"));
   layout.kind = kind_of(layout.hierarchies);
+  layout.manager = detect_cgroup_manager();
   return layout;
+}
+
+// sd_booted(3): the directory is there where systemd is the host's process 1.
+CgroupLayout::Manager detect_cgroup_manager() {
+  static const auto status = sys::stat_path("/run/systemd/system");
+  return status && S_ISDIR(status->st_mode) ? CgroupLayout::Manager::systemd : CgroupLayout::Manager::nobody;
 }
 
 }  // namespace holm::quotas

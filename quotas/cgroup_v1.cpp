@@ -71,8 +71,12 @@ void GroupV1::prepare_parent() {
 
 void GroupV1::prepare() {
   if (!has("cpuset")) return;
-  if (read_control(parent_ + "/cpuset.cpus") == "" || read_control(parent_ + "/cpuset.mems") == "")
-    fill_cpuset(parent_, base_);
+  std::string outer = base_;
+  for (const std::string& level : levels()) {
+    if (read_control(level + "/cpuset.cpus") == "" || read_control(level + "/cpuset.mems") == "")
+      fill_cpuset(level, outer);
+    outer = level;
+  }
   fill_cpuset(directory_, parent_);
 }
 
@@ -219,9 +223,9 @@ void GroupV1::write_frozen(bool frozen) {
 
 }  // namespace
 
-std::unique_ptr<Group> make_group_v1(const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name,
-                                     uint32_t number) {
-  return std::make_unique<GroupV1>(hierarchy, parent_name, number);
+std::unique_ptr<Group> make_group_v1(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy,
+                                     const std::string& parent_name, uint32_t number) {
+  return std::make_unique<GroupV1>(layout, hierarchy, parent_name, number);
 }
 
 }  // namespace holm::quotas

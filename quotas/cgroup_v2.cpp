@@ -16,6 +16,7 @@
 #include "quotas/control_file.h"
 #include "quotas/device_filter.h"
 #include "quotas/group.h"
+#include "quotas/systemd_scope.h"
 
 namespace holm::quotas {
 namespace {
@@ -60,7 +61,9 @@ class GroupV2 final : public Group {
   void forget() override;
   std::string entry_directory() const;
   void reclaim_down_to(Bytes limit);
-  void add_up_guarantees();
+  uint64_t sum_of_guarantees() const;
+  void protect_parent();
+  void warn_of_unprotected_slice(std::vector<std::string>& warnings) const;
 };
 
 // Lets groups in `directory` have the controllers. What cannot be had is left out: the limit that needs it
@@ -87,7 +90,7 @@ void GroupV2::prepare() {
   for (const std::string_view name : kUsedControllers)
     if (has(name)) wanted.push_back(name);
   if (wanted.empty()) return;
-  enable_controllers(base_, wanted);
+  if (!is_in_scope()) enable_controllers(base_, wanted);  // what is delegated to a scope has them
   enable_controllers(parent_, wanted);
 }
 
@@ -138,7 +141,8 @@ void GroupV2::write_memory(const MemoryLimits& limits, Freshness freshness,
   if (used || limits.limit) write_bytes_checked(file("memory.max"), limits.limit, "max");
   if (used || limits.guarantee) {
     write_bytes_checked(file("memory.min"), limits.guarantee.value_or(Bytes{0}), "0");
-    add_up_guarantees();
+    if (!is_in_scope()) protect_parent();
+    if (is_in_scope() && limits.guarantee) warn_of_unprotected_slice(warnings);
   }
   if (!used && !limits.swap) return;
   if (sys::exists(file("memory.swap.max")))
@@ -160,18 +164,35 @@ void GroupV2::reclaim_down_to(Bytes limit) {
                           describe_bytes(held)));
 }
 
-// A group gets at most the protection that its parent has. The parent's must not be more than the sum either:
-// where the hierarchy is mounted with memory_recursiveprot, the rest would protect containers that have no
-// guarantee.
-void GroupV2::add_up_guarantees() {
+uint64_t GroupV2::sum_of_guarantees() const {
   uint64_t sum = 0;
   for (const std::string& name : list_directory(parent_))
     if (parse_unsigned(name)) sum += read_number(fmt::format("{}/{}/memory.min", parent_, name)).value_or(0);
-  write_bytes_checked(parent_ + "/memory.min", Bytes{sum}, "0");
+  return sum;
+}
+
+// A group gets at most the protection that its parent has. The parent's must not be more than the sum either:
+// where the hierarchy is mounted with memory_recursiveprot, the rest would protect containers that have no
+// guarantee.
+void GroupV2::protect_parent() {
+  write_bytes_checked(parent_ + "/memory.min", Bytes{sum_of_guarantees()}, "0");
+}
+
+// A scope's and a slice's limits are systemd's to write, and the slice is the administrator's. systemd mounts
+// the hierarchy with memory_recursiveprot: what protects the slice protects what is in the scope.
+void GroupV2::warn_of_unprotected_slice(std::vector<std::string>& warnings) const {
+  const std::string slice = levels().front();
+  const Bytes sum{sum_of_guarantees()};
+  if (read_number(slice + "/memory.min").value_or(0) >= sum.count) return;
+  warnings.push_back(
+      fmt::format("memory.guarantee holds only as far as systemd protects the slice: systemctl set-property "
+                  "{} MemoryMin={}",
+                  kScopeSlice, sum.count));
 }
 
 void GroupV2::forget() {
-  if (has("memory") && read_number(parent_ + "/memory.min").value_or(0) > 0) add_up_guarantees();
+  if (is_in_scope()) return;
+  if (has("memory") && read_number(parent_ + "/memory.min").value_or(0) > 0) protect_parent();
 }
 
 void GroupV2::write_cpus(const CpuSet& cpus, Freshness freshness) {
@@ -184,8 +205,9 @@ void GroupV2::write_cpus(const CpuSet& cpus, Freshness freshness) {
 }
 
 CpuSet GroupV2::available_cpus() const {
-  if (const auto text = read_control(base_ + "/cpuset.cpus.effective"))
-    if (auto cpus = parse_cpu_set(*text)) return *cpus;
+  for (const std::string& directory : {parent_, base_})
+    if (const auto text = read_control(directory + "/cpuset.cpus.effective"))
+      if (auto cpus = parse_cpu_set(*text)) return *cpus;
   return online_cpus();
 }
 
@@ -240,9 +262,9 @@ bool GroupV2::kill_at_once() {
 
 }  // namespace
 
-std::unique_ptr<Group> make_group_v2(const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name,
-                                     uint32_t number) {
-  return std::make_unique<GroupV2>(hierarchy, parent_name, number);
+std::unique_ptr<Group> make_group_v2(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy,
+                                     const std::string& parent_name, uint32_t number) {
+  return std::make_unique<GroupV2>(layout, hierarchy, parent_name, number);
 }
 
 }  // namespace holm::quotas

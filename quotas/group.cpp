@@ -11,20 +11,36 @@
 #include "base/error.h"
 #include "quotas/control_file.h"
 #include "quotas/group_tree.h"
+#include "quotas/systemd_scope.h"
 
 namespace holm::quotas {
 
-// The hierarchy's root, whatever group Holm itself runs in: containers outlive the session or service that
-// started them. On a v2 host whose groups systemd manages, a delegated unit of its own is asked for later
-// (issue 3): its directory then comes from here, and from nowhere else.
-const std::string& base_directory(const CgroupLayout::Hierarchy& hierarchy) { return hierarchy.mount_point; }
+// Below the hierarchy's root or in a scope of Holm's own, whatever group Holm itself runs in: containers
+// outlive the session or service that started them. Every path comes from here, and from nowhere else.
+std::string parent_directory(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy,
+                             const std::string& parent_name) {
+  if (layout.manager == CgroupLayout::Manager::systemd)
+    return fmt::format("{}/{}/{}", hierarchy.mount_point, kScopeSlice, scope_unit(parent_name));
+  return hierarchy.mount_point + '/' + parent_name;
+}
 
-Group::Group(const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name, uint32_t number)
-    : base_(base_directory(hierarchy)),
-      parent_(base_ + '/' + parent_name),
+std::vector<std::string> levels_below(const std::string& base, const std::string& directory) {
+  std::vector<std::string> levels;
+  for (size_t slash = base.size(); slash < directory.size();) {
+    slash = std::min(directory.find('/', slash + 1), directory.size());
+    levels.push_back(directory.substr(0, slash));
+  }
+  return levels;
+}
+
+Group::Group(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy,
+             const std::string& parent_name, uint32_t number)
+    : base_(hierarchy.mount_point),
+      parent_(parent_directory(layout, hierarchy, parent_name)),
       directory_(fmt::format("{}/{}", parent_, number)),
       number_(number),
-      controllers_(hierarchy.controllers) {}
+      controllers_(hierarchy.controllers),
+      manager_(layout.manager) {}
 
 std::string Group::file(std::string_view name) const {
   std::string path;
@@ -45,9 +61,7 @@ void Group::create() {
     if (attempt == 16 || (error_number != ENOENT && error_number != EEXIST))
       throw Error::system(error_number, fmt::format("make cgroup '{}'", directory_));
     if (error_number == ENOENT) {
-      if (::mkdir(parent_.c_str(), 0755) != 0 && errno != EEXIST)
-        throw Error::system(fmt::format("make cgroup '{}'", parent_));
-      prepare_parent();
+      make_parent();
     } else {
       if (!tree_processes(directory_).empty())
         throw Error::system(EEXIST, fmt::format("make cgroup '{}'", directory_))
@@ -61,6 +75,17 @@ void Group::create() {
     ::rmdir(directory_.c_str());  // the first error is the one to tell
     throw;
   }
+}
+
+void Group::make_parent() {
+  if (is_in_scope() && is_v2())
+    throw Error::system(ENOENT, fmt::format("make cgroup '{}'", directory_))
+        .hint("systemd has ended Holm's scope, and with it all that ran there; start the container again");
+  for (const std::string& level : levels())
+    // ENOENT: another Holm has just removed an outer one.
+    if (::mkdir(level.c_str(), 0755) != 0 && errno != EEXIST && errno != ENOENT)
+      throw Error::system(fmt::format("make cgroup '{}'", level));
+  prepare_parent();
 }
 
 void Group::remove(std::chrono::milliseconds patience) {

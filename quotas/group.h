@@ -13,12 +13,19 @@
 
 namespace holm::quotas {
 
+// The directory of the parent group in a hierarchy.
+std::string parent_directory(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy,
+                             const std::string& parent_name);
+// "/a", "/a/b/c" -> "/a/b", "/a/b/c".
+std::vector<std::string> levels_below(const std::string& base, const std::string& directory);
+
 // Whether limits that are not asked for must be written too: a new group has the kernel's defaults already.
 enum class Freshness { fresh, used };
 
 class Group {
  public:
-  Group(const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name, uint32_t number);
+  Group(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name,
+        uint32_t number);
   virtual ~Group() = default;
 
   const std::string& directory() const { return directory_; }
@@ -62,25 +69,33 @@ class Group {
   virtual bool kill_at_once() = 0;
 
  protected:
+  // The parent is the group of a unit of systemd, which made it and whose limits are systemd's to write.
+  bool is_in_scope() const { return manager_ == CgroupLayout::Manager::systemd; }
+
   // What groups need beyond mkdir(2): a new parent, before it has nested groups, and then the group itself.
   virtual void prepare_parent() = 0;
   virtual void prepare() = 0;
   // Gives back what the parent held for the group.
   virtual void forget() {}
 
-  std::string base_;       // the group below which the parent stands
-  std::string parent_;     // BASE/holm
+  // The directories from below the base down to the parent, outermost first.
+  std::vector<std::string> levels() const { return levels_below(base_, parent_); }
+
+  std::string base_;       // the top of the hierarchy
+  std::string parent_;     // BASE/holm, BASE/machine.slice/holm.scope
   std::string directory_;  // BASE/holm/7
   uint32_t number_;
   std::vector<std::string> controllers_;
+
+ private:
+  void make_parent();
+
+  CgroupLayout::Manager manager_;
 };
 
-std::unique_ptr<Group> make_group_v1(const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name,
-                                     uint32_t number);
-std::unique_ptr<Group> make_group_v2(const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name,
-                                     uint32_t number);
-
-// The directory below which the parent groups stand in a hierarchy.
-const std::string& base_directory(const CgroupLayout::Hierarchy& hierarchy);
+std::unique_ptr<Group> make_group_v1(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy,
+                                     const std::string& parent_name, uint32_t number);
+std::unique_ptr<Group> make_group_v2(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy,
+                                     const std::string& parent_name, uint32_t number);
 
 }  // namespace holm::quotas

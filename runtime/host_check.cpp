@@ -20,6 +20,7 @@
 #include "isolation/mount_api.h"
 #include "netsetup/host_network.h"
 #include "quotas/cgroup.h"
+#include "quotas/systemd_bus.h"
 
 namespace holm::runtime {
 namespace {
@@ -86,6 +87,19 @@ void try_id_map_of_state(const std::string& directory) {
   while (!sys::exists(existing)) existing = existing.substr(0, std::max<size_t>(existing.rfind('/'), 1));
   const UniqueFd copy = isolation::copy_mount(AT_FDCWD, existing, isolation::Depth::one_mount);
   isolation::set_mount_id_map(copy.get(), user_namespace.get(), isolation::Depth::one_mount, existing);
+}
+
+void check_cgroups(const Paths& paths, std::vector<Finding>& findings) {
+  findings.push_back(
+      needed("control groups", "mount cgroup v2 on /sys/fs/cgroup", [] { quotas::detect_cgroup_layout(); }));
+  if (findings.back().verdict != Verdict::ok) return;
+  const auto layout = quotas::detect_cgroup_layout();
+  findings.back().detail = quotas::describe_layout(layout, paths.cgroup_parent());
+  if (layout.manager == quotas::CgroupLayout::Manager::systemd)
+    findings.push_back(
+        needed("a scope from systemd", "apt-get install dbus libsystemd0", [] { quotas::check_systemd(); }));
+  for (const std::string& missing : quotas::missing_features(layout))
+    findings.push_back({"resource limits", Verdict::limited, missing, ""});
 }
 
 Finding check_time_namespace() {
@@ -156,12 +170,7 @@ std::vector<Finding> check_host(const Installation& installation) {
   findings.push_back(needed(fmt::format("id-mapped mounts of '{}'", installation.paths.state),
                             "put the state directory on ext4, xfs or btrfs",
                             [&] { try_id_map_of_state(installation.paths.state); }));
-  findings.push_back(
-      needed("control groups", "mount cgroup v2 on /sys/fs/cgroup", [] { quotas::detect_cgroup_layout(); }));
-  ignore_errors([&] {  // without groups the line above says it
-    for (const std::string& missing : quotas::missing_features(quotas::detect_cgroup_layout()))
-      findings.push_back({"resource limits", Verdict::limited, missing, ""});
-  });
+  check_cgroups(installation.paths, findings);
   for (const std::string& missing : netsetup::missing_features())
     findings.push_back({"network", Verdict::limited, missing, ""});
   findings.push_back(check_time_namespace());

@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "isolation/protected_program.h"
+#include "quotas/systemd_scope.h"
 #include "runtime/cleanup.h"
 #include "runtime/ending.h"
 #include "runtime/launch.h"
@@ -78,17 +79,25 @@ Observation require_running(const Installation& installation, const std::string&
   ::_exit(kExitFailed);
 }
 
+// Under systemd the monitor must not stand in the session or service of whoever calls this, which may end
+// before it.
+pid_t fork_for_monitor(const Paths& paths) {
+  quotas::CgroupLayout layout;
+  if (quotas::detect_cgroup_manager() == quotas::CgroupLayout::Manager::systemd)
+    layout = quotas::detect_cgroup_layout();
+  return quotas::fork_into_scope(layout, paths.cgroup_parent(), paths.scope_lock());
+}
+
 // Starts the monitor. It is this command's child until the command ends, and nobody waits for it: who asks
 // whether it lives takes a zombie for dead (open_process).
-Channel spawn_monitor(const MonitorOptions& options, const FileLock* lock,
+Channel spawn_monitor(const Paths& paths, const MonitorOptions& options, const FileLock* lock,
                       const std::vector<UniqueFd>& streams) {
   const UniqueFd program = isolation::open_protected_program();
   auto [ours, theirs] = make_channel();
   std::vector<int> numbers;
   if (lock) numbers.push_back(lock->fd());
   for (const UniqueFd& stream : streams) numbers.push_back(stream.get());
-  const pid_t child = ::fork();
-  if (child < 0) throw Error::system("start the monitor");
+  const pid_t child = fork_for_monitor(paths);
   if (child == 0) become_monitor(program.get(), options, theirs.fd(), numbers);
   return std::move(ours);
 }
@@ -185,8 +194,9 @@ StartedContainer start(const Installation& installation, StartOptions options) {
       throw Error(before.problem).hint(fmt::format("'holm destroy --force {}' removes the container", name));
     if (before.condition != Condition::stopped)
       throw Error(fmt::format("it is {} already", condition_name(before.condition)));
-    Channel report =
-        step("start the monitor", [&] { return spawn_monitor(options.monitor, &lock, options.streams); });
+    Channel report = step("start the monitor", [&] {
+      return spawn_monitor(installation.paths, options.monitor, &lock, options.streams);
+    });
     options.streams.clear();
     try {
       report.expect(Message::running);
@@ -363,7 +373,7 @@ void settle(const Installation& installation, const std::string& name) {
       options.name = name;
       options.adopt = true;
       options.remove_when_stopped = seen.state->remove_when_stopped;
-      spawn_monitor(options, nullptr, {});
+      spawn_monitor(installation.paths, options, nullptr, {});
       // Until its socket listens, an announcement would be lost.
       for (int attempt = 0; attempt < 200 && look(installation, name).condition == Condition::orphaned;
            ++attempt)

@@ -24,8 +24,9 @@ struct Paths {
   std::string runtime(const std::string& name) const { return run + "/" + name; }
   std::string numbers() const { return state + "/numbers"; }
   std::string addresses() const { return state + "/addresses"; }
+  std::string scope_lock() const { return state + "/scope.lock"; }
 
-  // "holm", "holm-1a2b": the parent of all cgroups.
+  // "holm", "holm-1a2b": the parent of all cgroups; systemd's unit has that name with ".scope".
   std::string cgroup_parent() const;
   // "holm0", "holm1a2b".
   std::string bridge() const;

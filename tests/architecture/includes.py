@@ -21,7 +21,7 @@ BELOW["cli"] = BELOW["checkpoint"] | {"checkpoint"}
 
 # Wrapped once, in one source file each; and what makes every reader of a header compile slowly.
 NOT_IN_HEADERS = re.compile(
-    r"^(netlink/|libnl|nftables/|libnftables|seccomp\.h|sys/capability\.h|archive(_entry)?\.h|sqlite3\.h|criu/|zstd\.h"
+    r"^(netlink/|libnl|nftables/|libnftables|seccomp\.h|sys/capability\.h|archive(_entry)?\.h|sqlite3\.h|criu/|systemd/|zstd\.h"
     r"|ncurses\.h|nlohmann/json\.hpp|toml\+\+|CLI/|fmt/format\.h|regex$|iostream$)"
 )
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)

@@ -6,10 +6,12 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/capability.h>
+#include <cstdio>
 #include <cstdlib>
 #include <thread>
 
@@ -17,9 +19,13 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "quotas/cgroup.h"
 #include "runtime/paths.h"
 
 namespace holm::test {
+
+using namespace std::chrono_literals;
+
 namespace {
 
 pid_t spawn(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment,
@@ -50,16 +56,15 @@ std::string content_of(const UniqueFd& fd) {
   return read_fd(fd.get(), "output", 64 << 20);
 }
 
-bool tree_holds(const std::string& directory, const std::string& name) {
-  return sys::exists(directory + "/" + name);
-}
-
-void find_cgroups(const std::string& parent, std::vector<std::string>& found) {
-  if (tree_holds("/sys/fs/cgroup", parent)) found.push_back("cgroup /sys/fs/cgroup/" + parent);
-  for (const std::string& hierarchy : list_directory("/sys/fs/cgroup")) {
-    const std::string path = "/sys/fs/cgroup/" + hierarchy + "/" + parent;
-    if (sys::exists(path)) found.push_back("cgroup " + path);
+// Of the group or of one below it.
+bool has_processes(const std::string& group) {
+  bool found = false;
+  ignore_errors([&] { found = !read_file(group + "/cgroup.procs").empty(); });  // it was removed meanwhile
+  for (const std::string& name : list_directory(group)) {
+    const auto status = sys::stat_path(group + "/" + name);
+    if (status && S_ISDIR(status->st_mode)) found = found || has_processes(group + "/" + name);
   }
+  return found;
 }
 
 }  // namespace
@@ -169,12 +174,24 @@ std::string Installation::mark() const {
   return paths.installation();
 }
 
+std::vector<std::string> Installation::cgroup_parents() const {
+  runtime::Paths paths;
+  paths.run = run_directory();
+  static const auto layout = quotas::detect_cgroup_layout();
+  return quotas::parent_directories(layout, paths.cgroup_parent());
+}
+
 std::vector<std::string> Installation::leftovers() const {
   runtime::Paths paths;
   paths.state = state_directory();
   paths.run = run_directory();
   std::vector<std::string> found;
-  find_cgroups(paths.cgroup_parent(), found);
+  for (const std::string& directory : cgroup_parents()) {
+    // An empty scope is on its way out: systemd removes it a moment after its last process.
+    const bool is_scope = quotas::detect_cgroup_manager() == quotas::CgroupLayout::Manager::systemd;
+    if (is_scope) eventually([&] { return !sys::exists(directory) || has_processes(directory); }, 3s);
+    if (sys::exists(directory)) found.push_back("cgroup " + directory);
+  }
   for (const std::string& link : list_directory("/sys/class/net")) {
     if (link == paths.bridge() || paths.number_of_veth(link) >= 0) found.push_back("link " + link);
   }
@@ -211,5 +228,12 @@ bool have_cgroup_v2() {
 }
 bool have_nat() { return have_root() && sys::exists("/proc/sys/net/ipv4"); }
 bool have_sys_resource() { return ::prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1; }
+bool have_kernel(unsigned major, unsigned minor) {
+  struct utsname host = {};
+  ::uname(&host);
+  unsigned own_major = 0, own_minor = 0;
+  std::sscanf(host.release, "%u.%u", &own_major, &own_minor);
+  return own_major > major || (own_major == major && own_minor >= minor);
+}
 
 }  // namespace holm::test

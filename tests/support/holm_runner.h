@@ -55,6 +55,8 @@ class Installation {
   std::string column(const std::string& name, const std::string& column) const;
   pid_t pid_of(const std::string& name) const;
 
+  // The directories below which the containers' cgroups stand, one per hierarchy.
+  std::vector<std::string> cgroup_parents() const;
   // What of this installation stands in the kernel or below /run; empty where nothing does.
   std::vector<std::string> leftovers() const;
 
@@ -78,6 +80,7 @@ bool have_root();
 bool have_cgroup_v2();  // the controllers are on v2
 bool have_nat();        // bridge, veth and nftables work
 bool have_sys_resource();
+bool have_kernel(unsigned major, unsigned minor);  // this one or a newer
 #define HOLM_REQUIRES(what, answer)    \
   do {                                 \
     if (!(answer)) {                   \

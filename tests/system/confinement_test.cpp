@@ -90,7 +90,9 @@ TEST_CASE("kernel settings of the host cannot be written, also after mounts were
       "for f in /sys/fs/cgroup/*/release_agent /sys/fs/cgroup/*/devices.allow "
       "/sys/fs/cgroup/*/*.limit_in_bytes "
       "/sys/fs/cgroup/*/pids.max /sys/fs/cgroup/*/cpu.cfs_quota_us /sys/fs/cgroup/*/freezer.state "
-      "/sys/fs/cgroup/*/cgroup.freeze /sys/fs/cgroup/*.max; do [ -e $f ] && (echo 1 > $f) 2>/dev/null && "
+      "/sys/fs/cgroup/*/cgroup.freeze /sys/fs/cgroup/*.max /sys/fs/cgroup/cgroup.freeze "
+      "/sys/fs/cgroup/cgroup.kill /sys/fs/cgroup/memory.* /sys/fs/cgroup/cpu.* /sys/fs/cgroup/cpuset.*; do [ "
+      "-e $f ] && (echo 1 > $f) 2>/dev/null && "
       "echo wrote $f; "
       "done; true";
   CHECK(inside(installation, "box", attack).out == "");
@@ -192,6 +194,25 @@ TEST_CASE("the number of mounts is what the documents say, and none comes from t
   run_host({"mount", "-t", "tmpfs", "late", source});
   CHECK(inside(installation, "box", "cat /proc/self/mountinfo").out == table);
   run_host({"umount", source});
+}
+
+TEST_CASE("what the host mounts later below a directory that a container has does not come in") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  const std::string source = installation.directory() + "/shared";
+  sys::make_directory(source, 0755);
+  REQUIRE(run_host({"mount", "-t", "tmpfs", "shared", source}).status == 0);
+  REQUIRE(run_host({"mount", "--make-shared", source}).status == 0);
+  sys::make_directory(source + "/late", 0755);
+  installation.start("box", std::string(kIdle) + mount_entry(source, "/shared"));
+  REQUIRE(run_host({"mount", "-t", "tmpfs", "late", source + "/late"}).status == 0);
+  replace_file(source + "/late/secret", "of the host\n", 0644);
+  CHECK(answer(installation, "box", "ls /shared") == "late");
+  CHECK(answer(installation, "box", "ls /shared/late") == "");
+  CHECK(answer(installation, "box", "grep -c -e shared: -e master: /proc/self/mountinfo || true") == "0");
+  run_host({"umount", source + "/late"});
+  installation.holm_ok({"destroy", "--force", "box"});
+  CHECK(run_host({"umount", source}).status == 0);
 }
 
 TEST_CASE("system calls that reach the host are refused, for start, exec, and 32-bit programs") {

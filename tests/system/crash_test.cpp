@@ -45,10 +45,9 @@ bool contains(const std::vector<std::string>& words, const std::string& word) {
 // Everything of the installation that stands, one a line: also the containers' own cgroups.
 std::string census(const Installation& installation) {
   std::vector<std::string> found = installation.leftovers();
-  for (const std::string& hierarchy : list_directory("/sys/fs/cgroup"))
-    for (const std::string& name :
-         list_directory("/sys/fs/cgroup/" + hierarchy + "/holm-" + installation.mark()))
-      if (parse_unsigned(name)) found.push_back("cgroup " + hierarchy + " " + name);
+  for (const std::string& parent : installation.cgroup_parents())
+    for (const std::string& name : list_directory(parent))
+      if (parse_unsigned(name)) found.push_back("cgroup " + parent + " " + name);
   for (const std::string& name : list_directory(installation.state_directory()))
     if (name.starts_with('.')) found.push_back("file " + name);
   std::sort(found.begin(), found.end());
@@ -185,6 +184,16 @@ class Scene {
   pid_t bystander_ = 0;
   std::string standing_;
 };
+
+// How the end of an adopted container is told. Linux keeps its status for others than its parent from 6.15
+// on; before, it is only known where the new monitor is faster than the parent.
+bool is_end_of_adopted(const std::string& reason) {
+  if (reason == "exited with status 7") return true;
+  return !have_kernel(6, 15) &&
+         (reason == "stopped" || reason == "ended while no monitor watched it; its status is not known");
+}
+
+bool is_status_of_adopted(int status) { return status == 7 || (!have_kernel(6, 15) && status == 1); }
 
 }  // namespace
 
@@ -416,9 +425,10 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
     CHECK(installation.pid_of("box") == init);
     CHECK(monitor_of(installation, "box") != before);
   };
-  const auto ends_with = [&](const std::string& reason) {
+  const auto has_ended = [&] {
     CHECK(eventually([&] { return installation.column("box", "state") == "stopped"; }));
-    CHECK(installation.column("box", "reason") == reason);
+    const std::string reason = installation.column("box", "reason");
+    CHECK_MESSAGE(is_end_of_adopted(reason), reason);
     CHECK(installation.leftovers().size() > 0);
   };
   {
@@ -427,13 +437,13 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
     installation.holm_ok({"gc"});
     is_adopted(monitor, init);
     installation.holm_ok({"stop", "box"});
-    ends_with("exited with status 7");
-    CHECK(installation.holm({"wait", "box"}).status == 7);
+    has_ended();
+    CHECK(is_status_of_adopted(installation.holm({"wait", "box"}).status));
   }
   {
     orphan();
     installation.holm_ok({"stop", "box"});
-    ends_with("exited with status 7");
+    has_ended();
   }
   {
     const pid_t monitor = orphan(), init = installation.pid_of("box");
@@ -441,19 +451,19 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
           "holm: cannot start container 'box': it is running already\n");
     is_adopted(monitor, init);
     ::kill(init, SIGTERM);
-    ends_with("exited with status 7");
+    has_ended();
   }
   {
     orphan();
     installation.holm_ok({"kill", "-s", "TERM", "box"});
-    ends_with("exited with status 7");
+    has_ended();
   }
   {
     orphan();
     const pid_t waiting = installation.holm_background({"wait", "box"});
     CHECK(eventually([&] { return installation.column("box", "state") == "running"; }));
     ::kill(installation.pid_of("box"), SIGTERM);
-    CHECK(wait_status(waiting) == 7);
+    CHECK(is_status_of_adopted(wait_status(waiting)));
   }
   {
     const pid_t monitor = orphan(), init = installation.pid_of("box");

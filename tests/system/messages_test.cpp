@@ -20,12 +20,27 @@ namespace {
 
 constexpr const char* kSleeper = "command = [\"/bin/sleep\", \"1000\"]\n";
 
-// A small tmpfs on a directory, so that it can be full; gone again at the end.
+// A state directory must be on a file system whose ids can be mapped; Linux 6.3 made tmpfs one.
+bool can_map_ids_of_tmpfs() { return have_kernel(6, 3); }
+
+// A small file system on a directory, so that it can be full; gone again at the end.
 class SmallDisk {
  public:
-  SmallDisk(const std::string& path, const char* size) : path_(path) {
+  enum class For { state, run };
+  SmallDisk(const std::string& path, For purpose) : path_(path) {
     sys::make_directories(path_, 0700);
-    REQUIRE(::mount("tmpfs", path_.c_str(), "tmpfs", 0, size) == 0);
+    const char* size = purpose == For::state ? "size=8m" : "size=256k,nr_inodes=200";
+    if (purpose == For::run || can_map_ids_of_tmpfs()) {
+      REQUIRE(::mount("tmpfs", path_.c_str(), "tmpfs", 0, size) == 0);
+      return;
+    }
+    const std::string image = path_ + ".image";
+    const Result made =
+        run_host({"sh", "-c",
+                  "truncate -s 12M $0 && mkfs.ext4 -q -O ^has_journal $0 && mount -o loop $0 $1 && "
+                  "chmod 700 $1",
+                  image, path_});
+    REQUIRE_MESSAGE(made.status == 0, made.errors);
   }
   ~SmallDisk() { ::umount2(path_.c_str(), MNT_DETACH); }
   SmallDisk(const SmallDisk&) = delete;
@@ -339,7 +354,7 @@ TEST_CASE("without root Holm says so, and what needs no root works") {
 TEST_CASE("a full disk is an error that names the file, and what is there already goes on") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;
-  const SmallDisk disk(installation.state_directory(), "size=8m");
+  const SmallDisk disk(installation.state_directory(), SmallDisk::For::state);
   installation.holm_ok({"template", "build", "busybox"});
   installation.start("before", kSleeper);
   const std::string standing = join(installation.leftovers(), ", ");
@@ -371,7 +386,7 @@ TEST_CASE("a full disk is an error that names the file, and what is there alread
 TEST_CASE("a container whose own disk is full starts and stops all the same") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;
-  const SmallDisk disk(installation.state_directory(), "size=8m");
+  const SmallDisk disk(installation.state_directory(), SmallDisk::For::state);
   installation.holm_ok({"template", "build", "busybox"});
   const std::string path = installation.write_config("web", kSleeper);
   installation.holm_ok({"start", path});
@@ -386,7 +401,7 @@ TEST_CASE("a container whose own disk is full starts and stops all the same") {
 TEST_CASE("a full run directory is an error, and running containers can still be stopped") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;
-  const SmallDisk disk(installation.run_directory(), "size=256k,nr_inodes=200");
+  const SmallDisk disk(installation.run_directory(), SmallDisk::For::run);
   installation.start("before", kSleeper);
   installation.start("paused", kSleeper);
   installation.holm_ok({"pause", "paused"});

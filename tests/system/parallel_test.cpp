@@ -63,10 +63,8 @@ std::map<std::string, size_t> holdings(const Installation& installation, const s
   std::map<std::string, size_t> held;
   held["mounts"] = lines_of("/proc/self/mountinfo");
   held["left over"] = installation.leftovers().size();
-  for (const std::string& hierarchy : list_directory("/sys/fs/cgroup")) {
-    const std::string parent = "/sys/fs/cgroup/" + hierarchy + "/holm-" + installation.mark();
+  for (const std::string& parent : installation.cgroup_parents())
     if (sys::exists(parent)) held["cgroups"] += cgroups_below(parent);
-  }
   for (const std::string& link : list_directory("/sys/class/net"))
     if (link.starts_with("hm" + installation.mark())) ++held["links"];
   for (const std::string& entry : list_directory("/proc")) {

@@ -243,11 +243,13 @@ TEST_CASE("a build, import or removal that is killed or fails at any step leaves
 TEST_CASE("an import that is interrupted by a person leaves nothing") {
   HOLM_REQUIRES("root", have_root());
   const Installation installation;
+  const std::string big = installation.directory() + "/big";
+  sys::make_directories(big + "/bin", 0755);
+  for (int i = 0; i < 20'000; ++i) sys::open(big + "/bin/" + std::to_string(i), O_WRONLY | O_CREAT, 0755);
+  const std::string archive = make_archive(big, installation.directory() + "/big.tar", "-cf");
   for (const int signal : {SIGINT, SIGTERM, SIGKILL}) {
     CAPTURE(signal);
-    const pid_t import = installation.holm_background(
-        {"template", "import", "new",
-         make_archive("/usr/lib/gcc", installation.directory() + "/big.tar", "-cf")});
+    const pid_t import = installation.holm_background({"template", "import", "new", archive});
     std::this_thread::sleep_for(60ms);
     ::kill(import, signal);
     int status = 0;

@@ -10,10 +10,11 @@ from pathlib import Path
 from . import LabError, client, image
 
 # What each kind truly lacks: "skipped: needs ..." of anything else is a failure.
+ALL_LACK = {"a host without CAP_SYS_RESOURCE", "the devices controller of cgroup v1"}
 LACKS = {
-    "v2": {"a host without CAP_SYS_RESOURCE", "the devices controller of cgroup v1"},
-    "systemd": {"a host without CAP_SYS_RESOURCE", "the devices controller of cgroup v1"},
-    "6.1": {"a host without CAP_SYS_RESOURCE", "the devices controller of cgroup v1"},
+    "v2": ALL_LACK | {"root, systemd as process 1"},
+    "systemd": ALL_LACK | {"root, a cgroup v2 hierarchy that nobody manages"},
+    "6.1": ALL_LACK | {"root, systemd as process 1"},
 }
 # Where the tests keep the Debian template that takes them a minute to build, and a network.
 CACHE = Path(os.environ.get("HOLM_TEST_CACHE", "/var/cache/holm-test"))
