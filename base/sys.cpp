@@ -274,8 +274,8 @@ void unshare(int namespaces, std::string_view what) {
   if (::unshare(namespaces) != 0) fail("unshare", what);
 }
 
-void close_range_from(unsigned first) {
-  if (::syscall(SYS_close_range, first, ~0U, 0) != 0) fail("close descriptors from", std::to_string(first));
+void close_range(unsigned first, unsigned last) {
+  if (::syscall(SYS_close_range, first, last, 0) != 0) fail("close descriptors from", std::to_string(first));
 }
 
 void close_on_exec_from(unsigned first) {

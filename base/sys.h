@@ -82,7 +82,8 @@ bool pidfd_signal(int pidfd, int signal);
 bool pidfd_wait_ended(int pidfd, std::chrono::milliseconds timeout);
 void set_namespaces(int fd, int namespaces, std::string_view name);  // setns(2)
 void unshare(int namespaces, std::string_view what);
-void close_range_from(unsigned first);
+// Closes all descriptors from `first` to `last`; without `last`, all from `first` on.
+void close_range(unsigned first, unsigned last = ~0U);
 // Marks all descriptors from `first` on as close-on-exec.
 void close_on_exec_from(unsigned first);
 

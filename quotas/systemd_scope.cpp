@@ -216,7 +216,7 @@ class Holder {
     if (pid_ == 0) {
       // Nothing of the command may stay open here: others wait for the end of its streams.
       ::dup2(theirs.get(), 0);
-      sys::close_range_from(1);
+      sys::close_range(1);
       receive(0);  // also ends where the command does
       ::_exit(0);
     }

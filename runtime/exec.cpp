@@ -112,7 +112,7 @@ void become_exec_payload(JoinPlan& plan, Channel& channel) {
   step("drop privileges", [&] { drop_privileges(*plan.spec, user); });
   step("say that it executes", [&] { channel.send(Message::executing, "", passed); });
   step("execute", [&] {
-    execute_payload(options.arguments.empty() ? shell : options.arguments, environment, options.workdir);
+    execute_payload(options.arguments.empty() ? shell : options.arguments, environment, options.workdir, channel.fd());
   });
 }
 

@@ -53,6 +53,15 @@ Error describe_exec_failure(int error_number, const std::string& program) {
   return error;
 }
 
+// close-on-exec would come too late: for a moment within execve the process is already the container's to look
+// at (its memory is new and dumpable) and its descriptors are not yet closed. Also catches what Holm's own
+// starter left open.
+void close_all_but(int kept) {
+  const auto number = static_cast<unsigned>(kept);
+  if (number > kFirstUnsharedFd) sys::close_range(kFirstUnsharedFd, number - 1);
+  sys::close_range(number + 1);
+}
+
 }  // namespace
 
 void reset_inherited() {
@@ -111,7 +120,7 @@ void drop_privileges(const ContainerSpec& spec, const isolation::ContainerUser& 
 }
 
 void execute_payload(const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
-                     const std::string& workdir) {
+                     const std::string& workdir, int report) {
   if (::chdir(workdir.c_str()) != 0)
     throw Error::system(fmt::format("enter working directory '{}'", workdir));
   char resolved[4096];
@@ -129,8 +138,7 @@ void execute_payload(const std::vector<std::string>& arguments, const std::vecto
   for (const std::string& variable : environment) variables.push_back(const_cast<char*>(variable.c_str()));
   words.push_back(nullptr);
   variables.push_back(nullptr);
-  // All of ours are close-on-exec by birth; this also catches what our own starter left open.
-  sys::close_on_exec_from(kFirstUnsharedFd);
+  close_all_but(report);
   ::execve(program.c_str(), words.data(), variables.data());
   throw describe_exec_failure(errno, program);
 }

@@ -37,8 +37,10 @@ std::vector<std::string> payload_environment(const isolation::ContainerUser& use
 // exec).
 void drop_privileges(const ContainerSpec& spec, const isolation::ContainerUser& user);
 
-// Executes the payload. Throws with exit status 126 (not executable) or 127 (not found).
+// Closes all descriptors but the standard streams and `report`, the close-on-exec socket to the host's half,
+// and executes the payload. Throws with exit status 126 (not executable) or 127 (not found).
 [[noreturn]] void execute_payload(const std::vector<std::string>& arguments,
-                                  const std::vector<std::string>& environment, const std::string& workdir);
+                                  const std::vector<std::string>& environment, const std::string& workdir,
+                                  int report);
 
 }  // namespace holm::runtime

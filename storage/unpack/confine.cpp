@@ -118,7 +118,7 @@ void filter_system_calls() {
 }  // namespace
 
 void confine(int target, uint64_t max_bytes) {
-  step("close other descriptors", [] { sys::close_range_from(4); });
+  step("close other descriptors", [] { sys::close_range(4); });
   step("change root", [&] { change_root(target); });
   step("set limits", [&] { set_limits(max_bytes); });
   step("drop capabilities", [] { drop_capabilities(); });

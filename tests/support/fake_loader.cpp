@@ -13,6 +13,10 @@ long call(long number, long a, long b, long c) {
   return result;
 }
 
+// Not on the stack: kernels before 6.6 refuse an interpreter without a writable segment, as they clear the rest of
+// its last page.
+char path[] = "/proc/self/fd/0";
+
 long address(const void* pointer) { return reinterpret_cast<long>(pointer); }
 
 }  // namespace
@@ -22,7 +26,6 @@ extern "C" [[noreturn]] void loader_main();
 __asm__(".globl _start\n_start:\n  and $-16, %rsp\n  call loader_main\n");
 
 void loader_main() {
-  char path[] = "/proc/self/fd/0";
   const char* arguments[] = {"probe", "rewrite", path, nullptr};
   const char* environment[] = {nullptr};
   const long fd = call(SYS_open, address("/proc/self/exe"), O_PATH, 0);

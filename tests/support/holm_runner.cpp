@@ -36,7 +36,7 @@ pid_t spawn(const std::vector<std::string>& command, const std::map<std::string,
   ::dup2(in, 0);
   ::dup2(out, 1);
   ::dup2(errors, 2);
-  sys::close_range_from(3);
+  sys::close_range(3);
   std::vector<char*> words;
   for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
