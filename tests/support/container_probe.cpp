@@ -147,6 +147,10 @@ void look_at_descriptors(int pid, int process) {
   const int fd = ::openat(process, "fd", O_RDONLY | O_DIRECTORY);
   if (fd < 0) return;
   DIR* stream = ::fdopendir(fd);
+  if (!stream) {  // the process has ended
+    ::close(fd);
+    return;
+  }
   while (const dirent* entry = ::readdir(stream)) {
     if (std::atoi(entry->d_name) < 3) continue;
     const Link link = read_link(::dirfd(stream), entry->d_name);

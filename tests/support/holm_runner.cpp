@@ -97,6 +97,17 @@ std::string holm_program() {
   return program ? program : "holm";
 }
 
+HostMount::HostMount(std::vector<std::string> options, const std::string& target) : target_(target) {
+  sys::make_directories(target, 0755);
+  std::vector<std::string> command = {"mount"};
+  std::ranges::move(options, std::back_inserter(command));
+  command.push_back(target);
+  const Result mounted = run_host(command);
+  CHECK_MESSAGE(mounted.status == 0, mounted.errors);
+}
+
+HostMount::~HostMount() { run_host({"umount", "-R", "-l", target_}); }
+
 Installation::Installation() { holm_ok({"template", "build", "busybox"}); }
 
 Installation::~Installation() {

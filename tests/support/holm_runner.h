@@ -25,6 +25,18 @@ Result run_host(const std::vector<std::string>& command,
 bool eventually(const std::function<bool()>& holds,
                 std::chrono::milliseconds limit = std::chrono::seconds(10));
 
+// A mount on the host until the end of the scope: mount(8) with `options` and then `target`, which it makes.
+class HostMount {
+ public:
+  HostMount(std::vector<std::string> options, const std::string& target);
+  ~HostMount();
+  HostMount(const HostMount&) = delete;
+  HostMount& operator=(const HostMount&) = delete;
+
+ private:
+  std::string target_;
+};
+
 // A state and a run directory below /tmp with the busybox template in it. At its end all containers are
 // destroyed, and a CHECK fails for each mount, cgroup, link, table, process or directory of this installation
 // that is left.
