@@ -74,7 +74,8 @@ int console(const std::string& name) {
         .hint("it runs in the foreground with pipes, or its monitor was killed");
   }
   if (runtime::is_terminal(0)) fmt::print(stderr, "console of '{}'; Ctrl-] leaves it\n", name);
-  if (runtime::relay_console(socket.get()) == runtime::RelayEnd::detached) fmt::print(stderr, "\n");
+  runtime::RelaySignals signals;
+  if (runtime::relay_console(signals, socket.get()) == runtime::RelayEnd::detached) fmt::print(stderr, "\n");
   return 0;
 }
 

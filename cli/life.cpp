@@ -126,8 +126,9 @@ int run_with_pipes(const runtime::Installation& installation, runtime::StartOpti
   options.streams = std::move(pipes.payload);
   const std::string name = options.monitor.name;
   auto started = runtime::start(installation, std::move(options));
+  runtime::RelaySignals signals;
   print_warnings(started.state);
-  const auto end = runtime::relay_pipes(pipes.ours, started.report.fd(), [](int) { return true; });
+  const auto end = runtime::relay_pipes(signals, pipes.ours, started.report.fd(), [](int) { return true; });
   if (end == runtime::RelayEnd::interrupted) stop_after_interrupt(installation, name);
   return payload_status(started.report);
 }
@@ -138,8 +139,9 @@ int run_with_terminal(const runtime::Installation& installation, runtime::StartO
   options.streams.push_back(std::move(theirs));
   const std::string name = options.monitor.name;
   auto started = runtime::start(installation, std::move(options));
+  runtime::RelaySignals signals;
   print_warnings(started.state);
-  const auto end = runtime::relay_console(ours.get());
+  const auto end = runtime::relay_console(signals, ours.get());
   if (end == runtime::RelayEnd::detached) {
     fmt::print(stderr, "detached; 'holm console {}' comes back\n", name);
     return 0;

@@ -112,7 +112,8 @@ void become_exec_payload(JoinPlan& plan, Channel& channel) {
   step("drop privileges", [&] { drop_privileges(*plan.spec, user); });
   step("say that it executes", [&] { channel.send(Message::executing, "", passed); });
   step("execute", [&] {
-    execute_payload(options.arguments.empty() ? shell : options.arguments, environment, options.workdir, channel.fd());
+    execute_payload(options.arguments.empty() ? shell : options.arguments, environment, options.workdir,
+                    channel.fd());
   });
 }
 
@@ -170,15 +171,16 @@ Observation find_running(const Installation& installation, const std::string& na
 void reap(int pidfd) { collect_end(pidfd, Parent::us); }
 
 int relay_to_end(const ExecOptions& options, int process, UniqueFd& master, StreamEnds& streams) {
+  RelaySignals signals;
   if (options.terminal) {
-    if (relay_pty(master.get(), process) == RelayEnd::interrupted) {
+    if (relay_pty(signals, master.get(), process) == RelayEnd::interrupted) {
       // The payload's session gets SIGHUP, as from any terminal that is closed. One that ignores it goes on
       // alone.
       master.reset();
       if (!sys::pidfd_wait_ended(process, std::chrono::milliseconds(500))) return 128 + SIGHUP;
     }
   } else {
-    relay_pipes(streams, process, [&](int signal) {
+    relay_pipes(signals, streams, process, [&](int signal) {
       sys::pidfd_signal(process, signal);
       return false;
     });

@@ -154,9 +154,8 @@ void build_and_execute(InitPlan& plan, Channel& channel) {
   const auto environment = payload_environment(user, spec.payload.environment);
   step("drop privileges", [&] { drop_privileges(spec, user); });
   step("say that init executes", [&] { channel.send(Message::executing); });
-  step("execute", [&] {
-    execute_payload(spec.payload.arguments, environment, spec.payload.workdir, channel.fd());
-  });
+  step("execute",
+       [&] { execute_payload(spec.payload.arguments, environment, spec.payload.workdir, channel.fd()); });
 }
 
 }  // namespace

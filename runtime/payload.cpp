@@ -53,9 +53,9 @@ Error describe_exec_failure(int error_number, const std::string& program) {
   return error;
 }
 
-// close-on-exec would come too late: for a moment within execve the process is already the container's to look
-// at (its memory is new and dumpable) and its descriptors are not yet closed. Also catches what Holm's own
-// starter left open.
+// close-on-exec would come too late: for a moment within execve the process is already the container's to
+// look at (its memory is new and dumpable) and its descriptors are not yet closed. Also catches what Holm's
+// own starter left open.
 void close_all_but(int kept) {
   const auto number = static_cast<unsigned>(kept);
   if (number > kFirstUnsharedFd) sys::close_range(kFirstUnsharedFd, number - 1);

@@ -23,35 +23,6 @@ namespace {
 constexpr size_t kChunk = 16384;
 constexpr char kDetachKey = 0x1d;  // Ctrl-], as in xl console and telnet
 
-// SIGINT, SIGTERM, SIGHUP and SIGWINCH as a descriptor while a relay runs.
-class RelaySignals {
- public:
-  RelaySignals() {
-    sigset_t signals;
-    ::sigemptyset(&signals);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGWINCH}) ::sigaddset(&signals, signal);
-    ::sigprocmask(SIG_BLOCK, &signals, &before_);
-    fd_.reset(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!fd_) throw Error::system("watch for signals");
-  }
-  ~RelaySignals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-  RelaySignals(const RelaySignals&) = delete;
-  RelaySignals& operator=(const RelaySignals&) = delete;
-
-  int fd() const { return fd_.get(); }
-  // The next signal, 0 for none.
-  int take() {
-    signalfd_siginfo info = {};
-    return ::read(fd_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)
-               ? static_cast<int>(info.ssi_signo)
-               : 0;
-  }
-
- private:
-  sigset_t before_{};
-  UniqueFd fd_;
-};
-
 enum class Copied { some, nothing_now, end };
 
 Copied copy_some(int from, int to) {
@@ -95,6 +66,24 @@ bool send_frame(int console, char tag, std::string_view data) {
 
 }  // namespace
 
+RelaySignals::RelaySignals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGWINCH}) ::sigaddset(&signals, signal);
+  ::sigprocmask(SIG_BLOCK, &signals, &before_);
+  fd_.reset(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd_) throw Error::system("watch for signals");
+}
+
+RelaySignals::~RelaySignals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+
+int RelaySignals::take() {
+  signalfd_siginfo info = {};
+  return ::read(fd_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)
+             ? static_cast<int>(info.ssi_signo)
+             : 0;
+}
+
 struct RawTerminal::Saved {
   termios settings;
 };
@@ -133,8 +122,7 @@ PayloadPipes make_payload_pipes() {
   return pipes;
 }
 
-RelayEnd relay_pipes(StreamEnds& streams, int ended, const OnSignal& on_signal) {
-  RelaySignals signals;
+RelayEnd relay_pipes(RelaySignals& signals, StreamEnds& streams, int ended, const OnSignal& on_signal) {
   ::signal(SIGPIPE, SIG_IGN);
   for (;;) {
     // A negative descriptor is passed over by poll(2): streams that ended drop out this way.
@@ -159,8 +147,7 @@ RelayEnd relay_pipes(StreamEnds& streams, int ended, const OnSignal& on_signal) 
   }
 }
 
-RelayEnd relay_pty(int master, int pidfd) {
-  RelaySignals signals;
+RelayEnd relay_pty(RelaySignals& signals, int master, int pidfd) {
   const RawTerminal raw;
   const auto resize = [&] {
     const winsize size = terminal_size();
@@ -191,8 +178,7 @@ RelayEnd relay_pty(int master, int pidfd) {
   }
 }
 
-RelayEnd relay_console(int console) {
-  RelaySignals signals;
+RelayEnd relay_console(RelaySignals& signals, int console) {
   const RawTerminal raw;
   tell_terminal_size(console);
   bool input_open = true;

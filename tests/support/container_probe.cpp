@@ -141,8 +141,8 @@ void leak(int pid, const char* what, const char* detail) {
   std::printf("LEAK process %d: %s %s\n", pid, what, detail);
 }
 
-// Sockets are no leak: open(2) refuses them behind /proc/PID/fd (ENXIO), and pidfd_getfd(2) waits for the end of
-// execve, which closes the one that Holm still has there. 6.1 lets readlink(2) see it for a moment.
+// Sockets are no leak: open(2) refuses them behind /proc/PID/fd (ENXIO), and pidfd_getfd(2) waits for the end
+// of execve, which closes the one that Holm still has there. 6.1 lets readlink(2) see it for a moment.
 void look_at_descriptors(int pid, int process) {
   const int fd = ::openat(process, "fd", O_RDONLY | O_DIRECTORY);
   if (fd < 0) return;

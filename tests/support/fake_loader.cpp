@@ -13,8 +13,8 @@ long call(long number, long a, long b, long c) {
   return result;
 }
 
-// Not on the stack: kernels before 6.6 refuse an interpreter without a writable segment, as they clear the rest of
-// its last page.
+// Not on the stack: kernels before 6.6 refuse an interpreter without a writable segment, as they clear the
+// rest of its last page.
 char path[] = "/proc/self/fd/0";
 
 long address(const void* pointer) { return reinterpret_cast<long>(pointer); }
