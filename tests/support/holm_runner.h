@@ -21,7 +21,8 @@ struct Result {
 Result run_host(const std::vector<std::string>& command,
                 const std::map<std::string, std::string>& environment = {}, const std::string& input = "");
 
-// Waits until `holds` answers true, looking every 10 ms; false when `limit` is over first.
+// Waits until `holds` answers true; false when `limit` (slow_host.h) is over first. Looks every 10 ms, or
+// less often where looking itself takes long.
 bool eventually(const std::function<bool()>& holds,
                 std::chrono::milliseconds limit = std::chrono::seconds(10));
 

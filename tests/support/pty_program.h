@@ -19,6 +19,7 @@
 
 #include "base/sys.h"
 #include "base/unique_fd.h"
+#include "tests/support/slow_host.h"
 
 namespace holm::test {
 
@@ -46,7 +47,7 @@ class PtyProgram {
   void type(const std::string& text) { CHECK(::write(master_.get(), text.data(), text.size()) >= 0); }
   // Waits until the screen has shown `text` since the last `forget`.
   bool shows(const std::string& text, std::chrono::milliseconds limit = std::chrono::seconds(10)) {
-    const auto end = std::chrono::steady_clock::now() + limit;
+    const auto end = std::chrono::steady_clock::now() + limit * patience();
     while (read_screen(20).find(text) == std::string::npos)
       if (std::chrono::steady_clock::now() >= end) return false;
     return true;
@@ -73,7 +74,7 @@ class PtyProgram {
   pid_t pid() const { return pid_; }
   // The exit status, 128 + signal; nothing where it is still running after `limit`.
   std::optional<int> wait(std::chrono::milliseconds limit = std::chrono::seconds(10)) {
-    const auto end = std::chrono::steady_clock::now() + limit;
+    const auto end = std::chrono::steady_clock::now() + limit * patience();
     int status = 0;
     while (::waitpid(pid_, &status, WNOHANG) == 0) {
       if (std::chrono::steady_clock::now() >= end) return std::nullopt;

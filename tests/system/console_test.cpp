@@ -266,7 +266,7 @@ TEST_CASE("the console of a whole system is a login shell on its terminal") {
 TEST_CASE("the log is bounded: it rotates at 1 MiB") {
   HOLM_REQUIRES("root", have_root());
   const Installation installation;
-  installation.start("box", shell("i=0; while [ $i -lt 120 ]; do head -c 30000 /dev/zero | tr '\\0' x; "
+  installation.start("box", shell("i=0; while [ $i -lt 75 ]; do head -c 30000 /dev/zero | tr '\\0' x; "
                                   "echo; i=$((i + 1)); done; echo done; sleep 1000"));
   const std::string log = installation.run_directory() + "/box/init.log";
   CHECK(eventually(

@@ -17,6 +17,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "tests/support/holm_runner.h"
+#include "tests/support/slow_host.h"
 
 using namespace holm;
 using namespace holm::test;
@@ -209,7 +210,7 @@ TEST_CASE("a start that is killed at any step leaves nothing, and the next comma
   CHECK(contains(steps, "switch root"));
   for (const std::string& step : kStepsInside)
     if (!contains(steps, step)) steps.push_back(step);
-  for (const std::string& step : steps) {
+  for (const std::string& step : part_of(steps)) {
     CAPTURE(step);
     for (const bool start_again : {false, true}) {
       CAPTURE(start_again);
@@ -230,7 +231,7 @@ TEST_CASE("a start that fails at any step names the step and leaves nothing") {
   scene.can_be_destroyed();
   for (const std::string& step : kStepsInside)
     if (!contains(steps, step)) steps.push_back(step);
-  for (const std::string& step : steps) {
+  for (const std::string& step : part_of(steps)) {
     CAPTURE(step);
     const Result result = scene.fails({"start", scene.config}, "error:" + step);
     if (step == "kill processes" || step == "remove cgroup" || step == "unmount the root") {
@@ -251,7 +252,7 @@ TEST_CASE("the first start of an installation, which makes the network, can be k
   HOLM_REQUIRES("root, nat", have_nat());
   const Installation installation;
   const std::string config = installation.write_config("box", kNat);
-  for (const std::string& step : kNetworkSteps) {
+  for (const std::string& step : part_of(kNetworkSteps)) {
     for (const char* action : {"kill:", "error:"}) {
       CAPTURE(step);
       CAPTURE(action);
@@ -280,7 +281,7 @@ TEST_CASE("a stop that is killed or fails at any step can be said again") {
   const auto steps = scene.trace_of({"stop", "-t", "100ms", "box"});
   CHECK(contains(steps, "announce the stop"));
   CHECK(contains(steps, "kill init"));
-  for (const std::string& step : steps) {
+  for (const std::string& step : part_of(steps)) {
     for (const char* action : {"kill:", "error:"}) {
       for (const char* next : {"stop", "destroy", "start"}) {
         CAPTURE(step);
@@ -310,7 +311,7 @@ TEST_CASE("a destroy that is killed or fails at any step can be said again, or t
     prepare();
     const auto steps = scene.trace_of({"destroy", "--force", "box"});
     CHECK(contains(steps, "remove the container's directory"));
-    for (const std::string& step : steps) {
+    for (const std::string& step : part_of(steps)) {
       for (const char* action : {"kill:", "error:"}) {
         for (const bool start_again : {false, true}) {
           CAPTURE(step);
@@ -332,7 +333,7 @@ TEST_CASE("a run --rm that is killed at any step leaves nothing") {
   auto steps = scene.trace_of(words);
   for (const std::string& step : kStepsInside)
     if (!contains(steps, step)) steps.push_back(step);
-  for (const std::string& step : steps) {
+  for (const std::string& step : part_of(steps)) {
     for (const char* action : {"kill:", "error:"}) {
       CAPTURE(step);
       CAPTURE(action);
@@ -353,7 +354,7 @@ TEST_CASE("a rename that is killed at any step can be said again, and numbers ar
   const auto steps = scene.trace_of({"rename", "box", "other"});
   CHECK(contains(steps, "rename the reservations"));
   installation.holm_ok({"destroy", "other"});
-  for (const std::string& step : steps) {
+  for (const std::string& step : part_of(steps)) {
     CAPTURE(step);
     installation.holm_ok({"start", scene.config});
     const std::string number = installation.column("box", "number");
@@ -378,7 +379,7 @@ TEST_CASE("a command that is killed in the middle of a start leaves a container 
   const Installation& installation = scene.installation;
   const auto steps = scene.trace_of({"start", scene.config});
   scene.can_be_destroyed();
-  for (const std::string& step : steps) {
+  for (const std::string& step : part_of(steps)) {
     CAPTURE(step);
     const pid_t command =
         installation.holm_background({"start", scene.config}, {{"HOLM_FAULT", "stop:" + step}});

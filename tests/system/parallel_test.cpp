@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "tests/support/holm_runner.h"
+#include "tests/support/slow_host.h"
 
 using namespace holm;
 using namespace holm::test;
@@ -174,7 +175,7 @@ TEST_CASE("start and destroy of one name may race: what is left is whole") {
   const Installation installation;
   installation.start("bystander", kNat);
   const std::string config = installation.write_config("box", kNat);
-  for (int round = 0; round < 20; ++round) {
+  for (int round = 0; round < part_of(20); ++round) {
     CAPTURE(round);
     const pid_t start = installation.holm_background({"start", config});
     if (round % 3 != 0) std::this_thread::sleep_for(std::chrono::milliseconds(round));
@@ -233,7 +234,7 @@ TEST_CASE("8 execs at a time, 50 times, leave the container and the host as they
   const Installation installation;
   installation.start("box", kSleeper);
   const auto before = holdings(installation, "box");
-  for (int round = 0; round < 50; ++round) {
+  for (int round = 0; round < part_of(50); ++round) {
     std::vector<pid_t> commands;
     for (int i = 0; i < 8; ++i)
       commands.push_back(
@@ -259,7 +260,7 @@ TEST_CASE("100 starts and stops of one container leave the host as it was") {
   cycle(0);
   cycle(1);
   const auto before = holdings(installation, "box");
-  for (int i = 0; i < 100; ++i) cycle(i);
+  for (int i = 0; i < part_of(100); ++i) cycle(i);
   // A link ends a moment after its network namespace.
   CHECK_MESSAGE(eventually([&] { return holdings(installation, "box") == before; }, 3s),
                 text_of(holdings(installation, "box")), "-- instead of\n", text_of(before));
@@ -275,7 +276,7 @@ TEST_CASE("a monitor holds as many descriptors after many consoles, stops and ex
   const pid_t pid = monitor();
   const auto descriptors = [&] { return list_directory(fmt::format("/proc/{}/fd", pid)).size(); };
   const size_t before = descriptors();
-  for (int i = 0; i < 30; ++i) {
+  for (int i = 0; i < part_of(30); ++i) {
     const pid_t console = installation.holm_background({"console", "box"});
     std::this_thread::sleep_for(10ms);
     ::kill(console, SIGTERM);
