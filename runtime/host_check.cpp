@@ -59,18 +59,25 @@ void try_namespaces() {
                "namespaces");
 }
 
-// An overlay on an id-mapped lower layer, with the options that checkpoints need, in a tmpfs of a private
-// mount namespace.
-void try_overlay() {
+// A copy of the mount on which the directory lies, or will lie, with ids mapped as for a container.
+UniqueFd copy_mapped(const std::string& directory) {
+  const UniqueFd user_namespace = isolation::make_user_namespace_fd({1 << 20, 65536});
+  std::string existing = directory;
+  while (!sys::exists(existing)) existing = existing.substr(0, std::max<size_t>(existing.rfind('/'), 1));
+  UniqueFd copy = isolation::copy_mount(AT_FDCWD, existing, isolation::Depth::one_mount);
+  isolation::set_mount_id_map(copy.get(), user_namespace.get(), isolation::Depth::one_mount, existing);
+  return copy;
+}
+
+// An overlay whose lower layer is the state directory's file system, id-mapped, with the options that
+// checkpoints need. Its upper layer is a tmpfs in a private mount namespace: nothing is written elsewhere.
+void try_overlay(const std::string& state) {
   sys::unshare(CLONE_NEWNS, "mount namespace");
   isolation::make_mounts_private();
+  const UniqueFd lower = copy_mapped(state);
   const UniqueFd target = sys::open("/tmp", O_PATH | O_DIRECTORY);
   isolation::attach_mount(isolation::make_file_system("tmpfs", {}, 0, "tmpfs").get(), target.get(), "/tmp");
-  for (const char* path : {"/tmp/lower", "/tmp/mapped", "/tmp/upper", "/tmp/work"})
-    sys::make_directory(path, 0755);
-  const UniqueFd user_namespace = isolation::make_user_namespace_fd({1 << 20, 65536});
-  const UniqueFd lower = isolation::copy_mount(AT_FDCWD, "/tmp/lower", isolation::Depth::one_mount);
-  isolation::set_mount_id_map(lower.get(), user_namespace.get(), isolation::Depth::one_mount, "lower");
+  for (const char* path : {"/tmp/mapped", "/tmp/upper", "/tmp/work"}) sys::make_directory(path, 0755);
   isolation::attach_mount(lower.get(), sys::open("/tmp/mapped", O_PATH).get(), "/tmp/mapped");
   isolation::make_file_system("overlay",
                               {{"lowerdir", "/tmp/mapped"},
@@ -79,14 +86,6 @@ void try_overlay() {
                                {"index", "on"},
                                {"nfs_export", "on"}},
                               0, "overlay");
-}
-
-void try_id_map_of_state(const std::string& directory) {
-  const UniqueFd user_namespace = isolation::make_user_namespace_fd({1 << 20, 65536});
-  std::string existing = directory;
-  while (!sys::exists(existing)) existing = existing.substr(0, std::max<size_t>(existing.rfind('/'), 1));
-  const UniqueFd copy = isolation::copy_mount(AT_FDCWD, existing, isolation::Depth::one_mount);
-  isolation::set_mount_id_map(copy.get(), user_namespace.get(), isolation::Depth::one_mount, existing);
 }
 
 void check_cgroups(const Paths& paths, std::vector<Finding>& findings) {
@@ -165,11 +164,11 @@ std::vector<Finding> check_host(const Installation& installation) {
   findings.push_back(needed(
       "namespaces", "a kernel with CONFIG_NAMESPACES and USER_NS; raise /proc/sys/user/max_*_namespaces",
       try_namespaces));
-  findings.push_back(
-      needed("overlayfs on an id-mapped layer", "a kernel from 5.19 on with CONFIG_OVERLAY_FS", try_overlay));
-  findings.push_back(needed(fmt::format("id-mapped mounts of '{}'", installation.paths.state),
-                            "put the state directory on ext4, xfs or btrfs",
-                            [&] { try_id_map_of_state(installation.paths.state); }));
+  const std::string& state = installation.paths.state;
+  findings.push_back(needed(fmt::format("id-mapped mounts of '{}'", state),
+                            "put the state directory on ext4, xfs or btrfs", [&] { copy_mapped(state); }));
+  findings.push_back(needed("overlayfs on an id-mapped layer", "a kernel from 5.19 on with CONFIG_OVERLAY_FS",
+                            [&] { try_overlay(state); }));
   check_cgroups(installation.paths, findings);
   for (const std::string& missing : netsetup::missing_features())
     findings.push_back({"network", Verdict::limited, missing, ""});

@@ -217,7 +217,8 @@ TEST_CASE("stop, start, pause, reboot and kill of one container at once leave it
     CHECK(statuses.back() == 0);
     // No command crashed; the one inside may have been ended by SIGTERM or SIGKILL.
     for (const int status : statuses)
-      CHECK((status <= 2 || status == 125 || status == 128 + SIGKILL || status == 128 + SIGTERM));
+      CHECK_MESSAGE((status <= 2 || status == 125 || status == 128 + SIGKILL || status == 128 + SIGTERM),
+                    status);
     CHECK(eventually([&] {
       const std::string state = installation.column("box", "state");
       return state == "running" || state == "stopped" || state == "paused";
