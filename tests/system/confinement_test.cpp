@@ -157,7 +157,7 @@ TEST_CASE("what tells about the host or reaches its hardware is masked") {
         "awk -v p=$p '$5 == p && $6 ~ /^rw/' /proc/self/mountinfo; done";
     CHECK(answer(installation, "box", writable) == "");
     // Kernel addresses, the kernel's log and other physical memory.
-    CHECK(answer(installation, "box", "awk '$1 !~ /^0+$/' /proc/kallsyms | head -1") == "");
+    CHECK(answer(installation, "box", "head -n 2000 /proc/kallsyms | awk '$1 !~ /^0+$/'") == "");
     CHECK(answer(installation, "box", "dmesg 2>/dev/null; head -c 1 /proc/kmsg 2>/dev/null") == "");
     // What belongs to its own namespaces stays writable.
     if (security.empty())
