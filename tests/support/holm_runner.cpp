@@ -70,6 +70,40 @@ bool has_processes(const std::string& group) {
   return found;
 }
 
+// Whether the test case that runs has failed so far.
+class FailureWatch : public doctest::IReporter {
+ public:
+  static inline bool has_failed = false;
+  explicit FailureWatch(const doctest::ContextOptions&) {}
+  void test_case_start(const doctest::TestCaseData&) override { has_failed = false; }
+  void log_assert(const doctest::AssertData& checked) override {
+    has_failed = has_failed || checked.m_failed;
+  }
+  void test_case_exception(const doctest::TestCaseException&) override { has_failed = true; }
+  void report_query(const doctest::QueryData&) override {}
+  void test_run_start() override {}
+  void test_run_end(const doctest::TestRunStats&) override {}
+  void test_case_reenter(const doctest::TestCaseData&) override {}
+  void test_case_end(const doctest::CurrentTestCaseStats&) override {}
+  void subcase_start(const doctest::SubcaseSignature&) override {}
+  void subcase_end() override {}
+  void log_message(const doctest::MessageData&) override {}
+  void test_case_skipped(const doctest::TestCaseData&) override {}
+};
+REGISTER_LISTENER("failure-watch", 1, FailureWatch);
+
+// The end of what monitors and inits wrote, before all of it is removed.
+void show_logs(const std::string& run_directory) {
+  for (const std::string& container : list_directory(run_directory)) {
+    for (const char* name : {"monitor.log", "init.log"}) {
+      const std::string path = run_directory + "/" + container + "/" + name;
+      std::string text = read_file_if_exists(path, 16 << 20).value_or("");
+      if (text.size() > 2000) text.erase(0, text.size() - 2000);
+      if (!text.empty()) MESSAGE("the end of ", path, ":\n", text);
+    }
+  }
+}
+
 // The busybox template, made once: an installation links to its files, as an emulated host takes 0.3 s to
 // make it.
 const TemporaryDirectory& shared_busybox() {
@@ -137,14 +171,16 @@ Installation::Installation() {
 }
 
 Installation::~Installation() {
+  if (FailureWatch::has_failed) show_logs(run_directory());
   // Not through names that a test may have damaged: whatever is there.
   for (const std::string& name : list_directory(state_directory() + "/containers")) {
     if (name.front() != '.') holm({"destroy", "--force", name});
   }
   holm({"gc"});
   // Links end a moment after their network namespace.
-  eventually([&] { return leftovers().empty(); }, std::chrono::seconds(3));
-  for (const std::string& left : leftovers()) CHECK_MESSAGE(false, "left behind: ", left);
+  std::vector<std::string> left;
+  eventually([&] { return (left = leftovers()).empty(); }, 3s);
+  for (const std::string& thing : left) CHECK_MESSAGE(false, "left behind: ", thing);
 }
 
 std::map<std::string, std::string> Installation::environment() const {

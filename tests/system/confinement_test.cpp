@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "tests/support/inside.h"
+#include "tests/support/slow_host.h"
 
 using namespace holm;
 using namespace holm::test;
@@ -277,7 +278,7 @@ TEST_CASE(
   const pid_t watcher = installation.holm_background(
       {"exec", "box", "/bin/sh", "-c", "/probe watch 4 /bin/busybox > /watched.txt"});
   REQUIRE(eventually([&] { return inside(installation, "box", "test -e /watched.txt").status == 0; }));
-  for (int i = 0; i < 50; ++i) CHECK(installation.holm({"exec", "box", "/bin/true"}).status == 0);
+  for (int i = 0; i < part_of(50); ++i) CHECK(installation.holm({"exec", "box", "/bin/true"}).status == 0);
   int status = -1;
   ::waitpid(watcher, &status, 0);
   CHECK(status == 0);

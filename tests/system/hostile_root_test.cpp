@@ -242,7 +242,7 @@ TEST_CASE(
       "cd /root; mkdir locked; echo x > locked/file; chmod 000 locked/file locked; mkdir -- -rf '*' ' ' "
       "\"$(printf 'a\\nb')\"; "
       "mkfifo fifo; ln -s / root; ln -s /proc/self/exe exe; "
-      "chattr +i locked 2>/dev/null; i=0; while [ $i -lt 300 ]; do mkdir -p w/$i/x/y; ln -s ../../.. "
+      "chattr +i locked 2>/dev/null; i=0; while [ $i -lt 100 ]; do mkdir -p w/$i/x/y; ln -s ../../.. "
       "w/$i/up; i=$((i+1)); done";
   inside(installation, "box", script);
   installation.holm_ok({"stop", "box"});

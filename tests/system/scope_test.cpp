@@ -15,6 +15,7 @@
 #include "base/file_lock.h"
 #include "quotas/systemd_scope.h"
 #include "tests/support/inside.h"
+#include "tests/support/slow_host.h"
 
 using namespace holm;
 using namespace holm::test;
@@ -224,6 +225,7 @@ TEST_CASE("of many that come and go at once none is ever in a scope that systemd
   HOLM_REQUIRES("root, a cgroup v2 hierarchy that nobody manages", have_free_v2());
   StandIn systemd;
   systemd.collect();
+  const auto rounds = static_cast<unsigned>(part_of(25));
   std::vector<pid_t> workers;
   for (unsigned worker = 0; worker < 8; ++worker) {
     const pid_t pid = ::fork();
@@ -232,7 +234,7 @@ TEST_CASE("of many that come and go at once none is ever in a scope that systemd
       continue;
     }
     int worst = 0;
-    for (unsigned round = 0; round < 25 && worst == 0; ++round) {
+    for (unsigned round = 0; round < rounds && worst == 0; ++round) {
       try {
         const pid_t born = systemd.fork();
         if (born == 0) {
