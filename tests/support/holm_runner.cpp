@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
@@ -31,20 +32,40 @@ using namespace std::chrono_literals;
 
 namespace {
 
-pid_t spawn(const std::vector<std::string>& command, const std::map<std::string, std::string>& environment,
-            int in, int out, int errors) {
-  const pid_t child = ::fork();
-  if (child != 0) return child;
-  for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
-  ::dup2(in, 0);
-  ::dup2(out, 1);
-  ::dup2(errors, 2);
-  sys::close_range(3);
-  std::vector<char*> words;
-  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
-  words.push_back(nullptr);
-  ::execvp(words[0], words.data());
-  ::_exit(127);
+// The texts as execve(2) wants them; they must outlive the result.
+std::vector<char*> pointers_to(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (std::string& text : texts) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+std::vector<std::string> with_variables(const std::map<std::string, std::string>& added) {
+  std::vector<std::string> variables;
+  for (char** entry = environ; *entry; ++entry) {
+    const std::string variable = *entry;
+    if (!added.contains(variable.substr(0, variable.find('=')))) variables.push_back(variable);
+  }
+  for (const auto& [name, value] : added) variables.push_back(name + "=" + value);
+  return variables;
+}
+
+// Not by fork(2), which copies page tables: an emulated host takes long for that.
+pid_t spawn(std::vector<std::string> command, const std::map<std::string, std::string>& environment, int in,
+            int out, int errors) {
+  std::vector<std::string> variables = with_variables(environment);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, in, 0);
+  ::posix_spawn_file_actions_adddup2(&actions, out, 1);
+  ::posix_spawn_file_actions_adddup2(&actions, errors, 2);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+  pid_t child = -1;
+  const int error = ::posix_spawnp(&child, command.front().c_str(), &actions, nullptr,
+                                   pointers_to(command).data(), pointers_to(variables).data());
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) throw Error::system(error, "run '" + command.front() + "'");
+  return child;
 }
 
 UniqueFd file_with(const std::string& content) {
