@@ -65,8 +65,11 @@ void close_all_but(int kept) {
 }  // namespace
 
 void reset_inherited() {
+  // Past the C library, which hides two signals of its own (32 and 33) and leaves them ignored in what its
+  // posix_spawn(3) starts. All zero is SIG_DFL; EINVAL for SIGKILL and SIGSTOP.
+  constexpr uint64_t kDefaultAction[4] = {};  // the kernel's struct sigaction: handler, flags, restorer, mask
   for (int signal = 1; signal < NSIG; ++signal)
-    ::signal(signal, SIG_DFL);  // EINVAL for SIGKILL, SIGSTOP, libc's own
+    ::syscall(SYS_rt_sigaction, signal, kDefaultAction, nullptr, sizeof(uint64_t));
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
