@@ -42,9 +42,10 @@ def pack(build, target):
             subprocess.run(["strip", "-o", str(copy), str(build / name)], check=True)
         words = ["tar", "-C", stripped, "-cf", str(target), *programs, "-C", str(image.TREE), "examples"]
         archives = sorted(CACHE.glob("*.tar"))
-        if archives:
-            words += ["--transform", "s|^|cache/|;s|^cache/\\(cli\\|tests\\|examples\\)|\\1|", "-C", str(CACHE),
-                      *(path.name for path in archives)]
+        if not archives:
+            raise LabError(f"'{CACHE}' holds no Debian template for the tests; ctest -R system/examples makes it")
+        words += ["--transform", "s|^|cache/|;s|^cache/\\(cli\\|tests\\|examples\\)|\\1|", "-C", str(CACHE),
+                  *(path.name for path in archives)]
         subprocess.run(words, check=True)
 
 
