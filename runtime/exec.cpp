@@ -162,6 +162,10 @@ Observation find_running(const Installation& installation, const std::string& na
   if (seen.condition == Condition::paused)
     throw Error(fmt::format("container '{}' is paused", name))
         .hint(fmt::format("'holm resume {}' first", name));
+  // Until init executes, its namespaces are not yet the container's: its files are still the host's.
+  if (seen.condition == Condition::starting)
+    throw Error(fmt::format("container '{}' is just being started", name))
+        .hint("try again in a moment; 'holm list -a' shows when it runs");
   if (!seen.has_init())
     throw Error(fmt::format("container '{}' is not running", name))
         .hint(fmt::format("'holm start {}' starts it", name));

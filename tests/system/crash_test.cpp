@@ -410,6 +410,28 @@ TEST_CASE("a command that is killed in the middle of a start leaves a container 
   }
 }
 
+TEST_CASE("nobody enters a container before its init executes, as its files are the host's until then") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  const std::string config = installation.write_config("box", kSleeper);
+  const pid_t start =
+      installation.holm_background({"start", config}, {{"HOLM_FAULT", "stop:write the id map"}});
+  pid_t stopped = 0;
+  CHECK(eventually([&] {
+    for (const Process& process : processes_of(installation))
+      if (process.state == 'T') stopped = process.pid;
+    return stopped != 0;
+  }));
+  CHECK(installation.column("box", "state") == "starting");
+  const Result exec = installation.holm({"exec", "box", "true"});
+  CHECK(exec.status == 125);
+  CHECK_MESSAGE(exec.errors.find("container 'box' is just being started") != std::string::npos, exec.errors);
+  CHECK(installation.holm({"shell", "box"}).status == 125);
+  if (stopped != 0) ::kill(stopped, SIGCONT);
+  CHECK(wait_status(start) == 0);
+  CHECK(installation.holm({"exec", "box", "true"}).status == 0);
+}
+
 TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end is known") {
   HOLM_REQUIRES("root, nat", have_nat());
   const Installation installation;
