@@ -185,6 +185,7 @@ class TwoHosts(unittest.TestCase):
 
     def test_wrong_words_are_refused_with_what_there_is(self):
         self.assertIn("there is no host 'host3'; lab", self.lab("run", "host3", "true", check=False).stderr)
+        self.assertIn("a lab has 1 to 9 hosts", lab("up", "0", check=False).stderr)
         self.assertIn("say at least one of", self.lab("slow", "host1", check=False).stderr)
         self.assertIn("there is no lab 'nosuch'", lab("run", "host1", "true", name="nosuch", check=False).stderr)
         self.assertIn("there is no kind of host 'v3'; there are v2,", lab("up", "--kind", "v3", check=False).stderr)

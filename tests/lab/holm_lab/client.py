@@ -74,7 +74,8 @@ class Lab:
         """Standard output of a command that has to succeed."""
         done = self.run(number, command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
-            raise LabError(f"host{number}: '{command}' exits with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
+            words = done.stderr.strip() or done.stdout.strip() or f"'{command}' says nothing"
+            raise LabError(f"host{number}: {words} (exit status {done.returncode})")
         return done.stdout
 
     def copy(self, words):
