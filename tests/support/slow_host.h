@@ -13,7 +13,7 @@ inline int patience() {
   return text ? std::atoi(text) : 1;
 }
 
-// HOLM_TEST_PART=2/6: this host takes the second of each six cases in a long list of like ones, other hosts
+// HOLM_TEST_PART=2/8: this host takes the second of each eight cases in a long list of like ones, other hosts
 // take others. All where it is not set.
 inline bool is_in_part(size_t number) {
   const char* text = std::getenv("HOLM_TEST_PART");

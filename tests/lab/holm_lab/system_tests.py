@@ -17,7 +17,7 @@ LACKS = {
     "6.1": ALL_LACK | {"root, systemd as process 1"},
 }
 # In so many parts long lists of like cases are divided in an emulated host; each kind takes another.
-PARTS = 6
+PARTS = 8
 # Where the tests keep the Debian template that takes them a minute to build, and a network.
 CACHE = Path(os.environ.get("HOLM_TEST_CACHE", "/var/cache/holm-test"))
 PROGRAMS = ["cli/holm", "cli/holm-unpack", "tests/system/system_tests", "tests/system/container_probe", "tests/system/fake_loader"]
@@ -51,8 +51,8 @@ def pack(build, target):
 
 def run(options):
     # The machine's own system tests, which may run at the same time, look at clocks. Under systemd there is a third more to
-    # do: a little more of the CPU for it, and all kinds end at about the same time.
-    os.nice(9 if options.kind == "systemd" else 10)
+    # do: more of the CPU for it, and all kinds end at about the same time.
+    os.nice(6 if options.kind == "systemd" else 10)
     program = str(Path(__file__).resolve().parent.parent / "lab")
     build = Path(options.build or os.environ.get("HOLM_BUILD_DIR") or image.TREE / "build").absolute()
     with tempfile.NamedTemporaryFile(prefix="holm-lab-disk.") as disk:
