@@ -274,6 +274,18 @@ void unshare(int namespaces, std::string_view what) {
   if (::unshare(namespaces) != 0) fail("unshare", what);
 }
 
+void reset_inherited() {
+  // Past the C library, which hides two signals of its own (32 and 33) and leaves them ignored in what its
+  // posix_spawn(3) starts. All zero is SIG_DFL; EINVAL for SIGKILL and SIGSTOP.
+  constexpr uint64_t kDefaultAction[4] = {};  // the kernel's struct sigaction: handler, flags, restorer, mask
+  for (int signal = 1; signal < NSIG; ++signal)
+    ::syscall(SYS_rt_sigaction, signal, kDefaultAction, nullptr, sizeof(uint64_t));
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::umask(022);
+}
+
 void close_range(unsigned first, unsigned last) {
   if (::syscall(SYS_close_range, first, last, 0) != 0) fail("close descriptors from", std::to_string(first));
 }

@@ -82,6 +82,9 @@ bool pidfd_signal(int pidfd, int signal);
 bool pidfd_wait_ended(int pidfd, std::chrono::milliseconds timeout);
 void set_namespaces(int fd, int namespaces, std::string_view name);  // setns(2)
 void unshare(int namespaces, std::string_view what);
+// Signal actions, signal mask and file mode mask as a fresh process has them, not as whoever started this one
+// (nohup(1), a login's umask) left them. Only makes system calls: also for between fork and exec.
+void reset_inherited();
 // Closes all descriptors from `first` to `last`; without `last`, all from `first` on.
 void close_range(unsigned first, unsigned last = ~0U);
 // Marks all descriptors from `first` on as close-on-exec.

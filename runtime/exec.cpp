@@ -100,7 +100,7 @@ void become_exec_payload(JoinPlan& plan, Channel& channel) {
   const ExecOptions& options = *plan.options;
   isolation::ContainerUser user;
   Pty pty;
-  reset_inherited();
+  sys::reset_inherited();
   step("join a new session keyring", [&] { join_new_keyring(); });
   step("find user", [&] { user = find_user(options.user); });
   if (options.terminal) step("open a pty", [&] { pty = open_container_pty(); });

@@ -163,7 +163,7 @@ void build_and_execute(InitPlan& plan, Channel& channel) {
 void run_init(InitPlan& plan, Channel& channel) {
   try {
     hide_from_container();
-    reset_inherited();
+    sys::reset_inherited();
     build_and_execute(plan, channel);
   } catch (Error& error) {
     error.at("inside the container");

@@ -5,13 +5,11 @@
 #include <grp.h>
 #include <linux/keyctl.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -63,18 +61,6 @@ void close_all_but(int kept) {
 }
 
 }  // namespace
-
-void reset_inherited() {
-  // Past the C library, which hides two signals of its own (32 and 33) and leaves them ignored in what its
-  // posix_spawn(3) starts. All zero is SIG_DFL; EINVAL for SIGKILL and SIGSTOP.
-  constexpr uint64_t kDefaultAction[4] = {};  // the kernel's struct sigaction: handler, flags, restorer, mask
-  for (int signal = 1; signal < NSIG; ++signal)
-    ::syscall(SYS_rt_sigaction, signal, kDefaultAction, nullptr, sizeof(uint64_t));
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::umask(022);
-}
 
 void hide_from_container() {
   if (::prctl(PR_SET_DUMPABLE, 0) != 0) throw Error::system("set not dumpable");

@@ -10,10 +10,6 @@
 
 namespace holm::runtime {
 
-// Signal actions, the signal mask and the file mode mask of whoever started Holm (nohup(1), a login's umask)
-// are not the payload's.
-void reset_inherited();
-
 // Not ptraceable and without readable /proc/PID/fd until execve, so that nothing inside can take over a
 // process that still holds descriptors of the host (CVE-2016-8649). The kernel takes it back when ids change,
 // on hosts with fs.suid_dumpable = 1; what changes ids here renews it.

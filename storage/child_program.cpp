@@ -42,13 +42,7 @@ void die_with_parent(int output) {
 
 // Runs in: the new child (pid 2 of its own namespaces, if it has such). Signals as a fresh process has them.
 [[noreturn]] void execute(const Prepared& prepared) {
-  struct sigaction action = {};
-  action.sa_handler = SIG_DFL;
-  for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &action, nullptr);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::umask(022);
+  sys::reset_inherited();
   // Above the numbers that are about to be overwritten.
   const int input = ::fcntl(prepared.input, F_DUPFD, 10);
   const int output = ::fcntl(prepared.output, F_DUPFD, 10);
