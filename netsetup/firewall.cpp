@@ -1,7 +1,6 @@
 #include "netsetup/firewall.h"
 
 #include <arpa/inet.h>
-#include <dlfcn.h>
 #include <fmt/core.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -15,6 +14,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/shared_library.h"
 #include "base/text.h"
 #include "netsetup/netlink_socket.h"
 #include "netsetup/subnet.h"
@@ -68,7 +68,7 @@ unsigned count_rule_lines(const std::string& chains) {
 // --- libnftables, loaded when it is needed
 
 struct Nftables {
-  std::shared_ptr<void> library;
+  SharedLibrary library{"libnftables.so.1", "libnftables1"};
   decltype(&nft_ctx_new) context_new;
   decltype(&nft_ctx_free) context_free;
   decltype(&nft_ctx_buffer_output) buffer_output;
@@ -77,27 +77,15 @@ struct Nftables {
   decltype(&nft_run_cmd_from_buffer) run;
 };
 
-template <class Function>
-void resolve(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(::dlsym(library, name));
-  if (!function) throw Error(fmt::format("load libnftables: function '{}' is missing", name));
-}
-
 Nftables load_nftables() {
-  void* library = ::dlopen("libnftables.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (!library) {
-    Error error(fmt::format("load libnftables: {}", ::dlerror()));
-    error.hint("install Debian's package libnftables1");
-    throw error;
-  }
   Nftables out{};
-  out.library = std::shared_ptr<void>(library, [](void* handle) { ::dlclose(handle); });
-  resolve(library, "nft_ctx_new", out.context_new);
-  resolve(library, "nft_ctx_free", out.context_free);
-  resolve(library, "nft_ctx_buffer_output", out.buffer_output);
-  resolve(library, "nft_ctx_buffer_error", out.buffer_error);
-  resolve(library, "nft_ctx_get_error_buffer", out.error_text);
-  resolve(library, "nft_run_cmd_from_buffer", out.run);
+  const SharedLibrary& library = out.library;
+  library.resolve("nft_ctx_new", out.context_new);
+  library.resolve("nft_ctx_free", out.context_free);
+  library.resolve("nft_ctx_buffer_output", out.buffer_output);
+  library.resolve("nft_ctx_buffer_error", out.buffer_error);
+  library.resolve("nft_ctx_get_error_buffer", out.error_text);
+  library.resolve("nft_run_cmd_from_buffer", out.run);
   return out;
 }
 

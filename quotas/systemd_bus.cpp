@@ -1,7 +1,6 @@
 // libsystemd, loaded when it is needed: only the first start on a host whose groups systemd manages does.
 #include "quotas/systemd_bus.h"
 
-#include <dlfcn.h>
 #include <fmt/core.h>
 #include <systemd/sd-bus.h>
 
@@ -12,6 +11,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/shared_library.h"
 
 namespace holm::quotas {
 namespace {
@@ -27,7 +27,7 @@ constexpr const char* kUnitExists = "org.freedesktop.systemd1.UnitExists";
 constexpr auto kPatience = 10s;
 
 struct Library {
-  std::shared_ptr<void> handle;
+  SharedLibrary handle{"libsystemd.so.0", "libsystemd0"};
   decltype(&sd_bus_open_system) open_system;
   decltype(&sd_bus_flush_close_unref) close;
   decltype(&sd_bus_set_method_call_timeout) set_timeout;
@@ -40,28 +40,19 @@ struct Library {
   decltype(&sd_bus_error_free) free_error;
 };
 
-template <class Function>
-void resolve(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(::dlsym(library, name));
-  if (!function) throw Error(fmt::format("load libsystemd: function '{}' is missing", name));
-}
-
 Library load_library() {
-  void* handle = ::dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
-  if (!handle)
-    throw Error(fmt::format("load libsystemd: {}", ::dlerror())).hint("install Debian's package libsystemd0");
   Library out{};
-  out.handle = std::shared_ptr<void>(handle, [](void* library) { ::dlclose(library); });
-  resolve(handle, "sd_bus_open_system", out.open_system);
-  resolve(handle, "sd_bus_flush_close_unref", out.close);
-  resolve(handle, "sd_bus_set_method_call_timeout", out.set_timeout);
-  resolve(handle, "sd_bus_add_match", out.add_match);
-  resolve(handle, "sd_bus_call_method", out.call_method);
-  resolve(handle, "sd_bus_process", out.process);
-  resolve(handle, "sd_bus_wait", out.wait);
-  resolve(handle, "sd_bus_message_read", out.read);
-  resolve(handle, "sd_bus_message_unref", out.unref_message);
-  resolve(handle, "sd_bus_error_free", out.free_error);
+  const SharedLibrary& library = out.handle;
+  library.resolve("sd_bus_open_system", out.open_system);
+  library.resolve("sd_bus_flush_close_unref", out.close);
+  library.resolve("sd_bus_set_method_call_timeout", out.set_timeout);
+  library.resolve("sd_bus_add_match", out.add_match);
+  library.resolve("sd_bus_call_method", out.call_method);
+  library.resolve("sd_bus_process", out.process);
+  library.resolve("sd_bus_wait", out.wait);
+  library.resolve("sd_bus_message_read", out.read);
+  library.resolve("sd_bus_message_unref", out.unref_message);
+  library.resolve("sd_bus_error_free", out.free_error);
   return out;
 }
 
