@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/error.h"
@@ -144,13 +145,17 @@ Result run_host(const std::vector<std::string>& command,
   // Files, not pipes: a monitor that inherits them must not keep the test waiting for the end of a stream.
   const UniqueFd in = file_with(input), out = file_with(""), errors = file_with("");
   const pid_t child = spawn(command, environment, in.get(), out.get(), errors.get());
-  int status = 0;
-  ::waitpid(child, &status, 0);
   Result result;
-  result.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  result.status = wait_status(child);
   result.out = content_of(out);
   result.errors = content_of(errors);
   return result;
+}
+
+int wait_status(pid_t pid) {
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 bool eventually(const std::function<bool()>& holds, std::chrono::milliseconds limit) {
@@ -260,6 +265,12 @@ std::string Installation::column(const std::string& name, const std::string& col
 
 pid_t Installation::pid_of(const std::string& name) const {
   return static_cast<pid_t>(parse_unsigned(column(name, "pid")).value_or(0));
+}
+
+pid_t Installation::monitor_of(const std::string& name) const {
+  for (const auto& container : nlohmann::json::parse(holm_ok({"--json", "list", "-a"})))
+    if (container.at("name") == name) return container.value("monitor_pid", 0);
+  return 0;
 }
 
 std::string Installation::mark() const {

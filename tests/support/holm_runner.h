@@ -21,6 +21,9 @@ struct Result {
 Result run_host(const std::vector<std::string>& command,
                 const std::map<std::string, std::string>& environment = {}, const std::string& input = "");
 
+// Waits for a child to end; its exit status, or 128 + the signal that ended it.
+int wait_status(pid_t pid);
+
 // Waits until `holds` answers true; false when `limit` (slow_host.h) is over first. Looks every 10 ms, or
 // less often where looking itself takes long.
 bool eventually(const std::function<bool()>& holds,
@@ -67,6 +70,7 @@ class Installation {
   // One column of `holm list -a` for a container: state, pid, address, reason, ...
   std::string column(const std::string& name, const std::string& column) const;
   pid_t pid_of(const std::string& name) const;
+  pid_t monitor_of(const std::string& name) const;  // 0 where it has none
 
   // The directories below which the containers' cgroups stand, one per hierarchy.
   std::vector<std::string> cgroup_parents() const;

@@ -1,6 +1,5 @@
 // Terminals: the console and its clients, run and exec on a terminal, the log.
 #include <doctest/doctest.h>
-#include <sys/wait.h>
 
 #include <chrono>
 #include <csignal>

@@ -4,13 +4,11 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/file.h"
@@ -103,21 +101,20 @@ std::vector<Process> processes_of(const Installation& installation) {
   return found;
 }
 
-pid_t monitor_of(const Installation& installation, const std::string& name) {
-  for (const auto& container : nlohmann::json::parse(installation.holm_ok({"--json", "list", "-a"})))
-    if (container.at("name") == name) return container.value("monitor_pid", 0);
-  return 0;
+// Waits for a process of the installation to stop where HOLM_FAULT says; a CHECK fails where none does.
+pid_t await_stopped(const Installation& installation) {
+  pid_t stopped = 0;
+  CHECK(eventually([&] {
+    for (const Process& process : processes_of(installation))
+      if (process.state == 'T') stopped = process.pid;
+    return stopped != 0;
+  }));
+  return stopped;
 }
 
 void kill_process(pid_t pid) {
   REQUIRE(pid > 1);  // 0 would be this test's own group
   ::kill(pid, SIGKILL);
-}
-
-int wait_status(pid_t pid) {
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 // A host with one container that must not notice anything.
@@ -416,12 +413,7 @@ TEST_CASE("nobody enters a container before its init executes, as its files are 
   const std::string config = installation.write_config("box", kSleeper);
   const pid_t start =
       installation.holm_background({"start", config}, {{"HOLM_FAULT", "stop:write the id map"}});
-  pid_t stopped = 0;
-  CHECK(eventually([&] {
-    for (const Process& process : processes_of(installation))
-      if (process.state == 'T') stopped = process.pid;
-    return stopped != 0;
-  }));
+  const pid_t stopped = await_stopped(installation);
   CHECK(installation.column("box", "state") == "starting");
   const Result exec = installation.holm({"exec", "box", "true"});
   CHECK(exec.status == 125);
@@ -440,7 +432,7 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
   const std::string config = installation.write_config("box", script + "[[network]]\nmode = \"nat\"\n");
   const auto orphan = [&] {
     installation.holm_ok({"start", config});
-    const pid_t monitor = monitor_of(installation, "box");
+    const pid_t monitor = installation.monitor_of("box");
     CHECK(monitor > 1);
     kill_process(monitor);
     CHECK(eventually([&] { return installation.column("box", "state") == "orphaned"; }));
@@ -450,7 +442,7 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
   const auto is_adopted = [&](pid_t before, pid_t init) {
     CHECK(installation.column("box", "state") == "running");
     CHECK(installation.pid_of("box") == init);
-    CHECK(monitor_of(installation, "box") != before);
+    CHECK(installation.monitor_of("box") != before);
   };
   const auto has_ended = [&] {
     CHECK(eventually([&] { return installation.column("box", "state") == "stopped"; }));
@@ -496,7 +488,7 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
     const pid_t monitor = orphan(), init = installation.pid_of("box");
     installation.holm_ok({"pause", "box"});
     CHECK(installation.column("box", "state") == "paused");
-    kill_process(monitor_of(installation, "box"));
+    kill_process(installation.monitor_of("box"));
     CHECK(eventually([&] { return installation.column("box", "state") == "orphaned"; }));
     installation.holm_ok({"resume", "box"});
     is_adopted(monitor, init);
@@ -511,7 +503,7 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
     orphan();
     for (int i = 0; i < 5; ++i) {
       installation.holm({"gc"});
-      kill_process(monitor_of(installation, "box"));
+      kill_process(installation.monitor_of("box"));
     }
     std::vector<pid_t> commands;
     for (int i = 0; i < 6; ++i)
@@ -534,7 +526,7 @@ TEST_CASE("an end that nobody watched is put right by the next command") {
     CAPTURE(next);
     installation.holm_ok({"start", config});
     const pid_t init = installation.pid_of("box");
-    kill_process(monitor_of(installation, "box"));
+    kill_process(installation.monitor_of("box"));
     kill_process(init);
     CHECK(eventually([&] { return installation.column("box", "state") == "stopped"; }));
     const Result result = installation.holm(

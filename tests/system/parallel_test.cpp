@@ -2,7 +2,6 @@
 #include <dirent.h>
 #include <doctest/doctest.h>
 #include <fmt/core.h>
-#include <sys/wait.h>
 
 #include <chrono>
 #include <csignal>
@@ -26,12 +25,6 @@ namespace {
 
 constexpr const char* kNat = "command = [\"/bin/sleep\", \"1000\"]\n[[network]]\nmode = \"nat\"\n";
 constexpr const char* kSleeper = "command = [\"/bin/sleep\", \"1000\"]\n";
-
-int wait_status(pid_t pid) {
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
 
 std::vector<int> wait_all(const std::vector<pid_t>& pids) {
   std::vector<int> statuses;

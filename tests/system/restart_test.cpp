@@ -1,7 +1,6 @@
 // How runs end, how that is shown, and what the monitor makes of it: on_crash, on_reboot, back-off.
 #include <doctest/doctest.h>
 #include <fmt/core.h>
-#include <sys/wait.h>
 
 #include <chrono>
 #include <csignal>
@@ -33,13 +32,6 @@ bool reaches(const Installation& installation, const std::string& name, const st
 
 bool is_up(const Installation& installation, const std::string& name) {
   return eventually([&] { return installation.holm({"exec", name, "test", "-e", "/tmp/up"}).status == 0; });
-}
-
-pid_t monitor_of(const Installation& installation, const std::string& name) {
-  const auto list = nlohmann::json::parse(installation.holm_ok({"--json", "list", "-a"}));
-  for (const auto& container : list)
-    if (container.at("name") == name) return container.value("monitor_pid", 0);
-  return 0;
 }
 
 }  // namespace
@@ -287,7 +279,7 @@ TEST_CASE("an adopted container is restarted by its new monitor, whose own child
                                 shell("[ -e /root/second ] && exit 33; touch /root/second; exec sleep 1000"));
   CHECK(eventually(
       [&] { return sys::exists(installation.state_directory() + "/containers/box/upper/root/second"); }));
-  const pid_t monitor = monitor_of(installation, "box");
+  const pid_t monitor = installation.monitor_of("box");
   REQUIRE(monitor > 1);
   ::kill(monitor, SIGKILL);
   CHECK(reaches(installation, "box", "orphaned"));

@@ -99,12 +99,6 @@ bool have_free_v2() {
                      [](const auto& hierarchy) { return hierarchy.is_v2; });
 }
 
-int wait_status(pid_t pid) {
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
 // What a new process finds: 0 where it is among the monitors of a unit that lives.
 int status_of_birth(const StandIn& systemd) {
   const std::string groups = read_file("/proc/self/cgroup");

@@ -1,7 +1,6 @@
 // Holm on a host whose groups belong to systemd: where its processes stand, and what systemd makes of that.
 #include <doctest/doctest.h>
 #include <fmt/core.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -44,16 +43,6 @@ std::string group_of(pid_t pid) {
   return unified.empty() || unified == "/" ? named : unified;
 }
 
-pid_t monitor_of(const Installation& installation, const std::string& name) {
-  return json::parse(installation.holm_ok({"--json", "inspect", name})).at("monitor_pid").get<pid_t>();
-}
-
-int wait_status(pid_t pid) {
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
 }  // namespace
 
 TEST_CASE("under systemd containers and monitors stand in a delegated scope, which goes with the last") {
@@ -61,7 +50,7 @@ TEST_CASE("under systemd containers and monitors stand in a delegated scope, whi
   Installation installation;
   installation.start("box", kSleeper);
   const std::string scope = "/machine.slice/" + unit_of(installation);
-  CHECK(group_of(monitor_of(installation, "box")) == scope + "/monitors");
+  CHECK(group_of(installation.monitor_of("box")) == scope + "/monitors");
   CHECK(group_of(installation.pid_of("box")) == scope + "/" + installation.column("box", "number"));
   CHECK(property(unit_of(installation), "ActiveState") == "active");
   CHECK(property(unit_of(installation), "Delegate") == "yes");
@@ -129,7 +118,7 @@ TEST_CASE("a container outlives the service and the scope that started it") {
   wait_status(shell);
   for (const char* name : {"box", "other"}) {
     CHECK(installation.column(name, "state") == "running");
-    CHECK(sys::exists(fmt::format("/proc/{}", monitor_of(installation, name))));
+    CHECK(sys::exists(fmt::format("/proc/{}", installation.monitor_of(name))));
   }
 }
 

@@ -1,6 +1,5 @@
 // Every verb of `holm --help` with every option, as a user would give it.
 #include <doctest/doctest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,12 +31,6 @@ json json_of(const Installation& installation, std::vector<std::string> words) {
   const json value = json::parse(text, nullptr, false);
   CHECK_MESSAGE(!value.is_discarded(), "no JSON: ", text);
   return value;
-}
-
-int wait_status(pid_t pid) {
-  int status = 0;
-  ::waitpid(pid, &status, 0);
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 }  // namespace
