@@ -78,7 +78,7 @@ int create(const Program& program, const LifeOptions& options) {
     if (!config)
       throw usage_error(fmt::format("'{}' is no config file", printable(argument)))
           .hint("a config file's name ends in .toml");
-    const FileLock lock = runtime::lock_container(installation.paths, config->spec.name);
+    const FileLock lock = runtime::lock_name(installation.paths, config->spec.name);
     runtime::create_container(installation, *config);
   });
 }

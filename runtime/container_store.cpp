@@ -186,7 +186,7 @@ Installation open_installation() {
   return installation;
 }
 
-FileLock lock_container(const Paths& paths, const std::string& name) {
+FileLock lock_name(const Paths& paths, const std::string& name) {
   if (!is_dns_label(name))
     throw usage_error(fmt::format("'{}' is no container name", printable(name)))
         .hint("a name has up to 63 letters, digits and inner hyphens");
@@ -201,6 +201,15 @@ FileLock lock_container(const Paths& paths, const std::string& name) {
       if (error.error_number() != ENOENT || attempt >= 100) throw;  // destroyed meanwhile, with its directory
     }
   }
+}
+
+FileLock lock_container(const Paths& paths, const std::string& name) {
+  require_container(paths, name);
+  fault_point("lock the container");
+  FileLock lock = lock_name(paths, name);
+  remove_unused_run_directory(paths, name);  // the lock of one that was destroyed meanwhile has made it anew
+  require_container(paths, name);
+  return lock;
 }
 
 bool container_exists(const Paths& paths, const std::string& name) {

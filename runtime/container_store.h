@@ -37,7 +37,11 @@ struct Installation {
 };
 Installation open_installation();
 
-// Serializes the verbs that change one container. Waits up to 30 s for another verb to end.
+// Serializes the verbs that change the container of a name, or make it. Waits up to 30 s for another verb to
+// end. Makes the run directory, which holds the lock.
+FileLock lock_name(const Paths& paths, const std::string& name);
+// The same for a container that must exist: throws as require_container does, and leaves no run directory
+// then.
 FileLock lock_container(const Paths& paths, const std::string& name);
 
 bool container_exists(const Paths& paths, const std::string& name);
@@ -52,8 +56,8 @@ void require_container(const Paths& paths, const std::string& name);
 // then it is garbage.
 Identity create_container(const Installation& installation, const ConfigFile& config,
                           Durability durability = Durability::survives_crash);
-// The lock of a container that was not made after all leaves a run directory, which this removes. The caller
-// holds the lock.
+// The lock of a name without a container leaves a run directory, which this removes. The caller holds the
+// lock.
 void remove_unused_run_directory(const Paths& paths, const std::string& name);
 // True for a container that was made for an earlier boot only.
 bool is_outlived(const Paths& paths, const std::string& name);

@@ -168,7 +168,7 @@ void await_monitor(const Installation& installation, const Observation& seen) {
 NamedContainer create_from_file(const Installation& installation, const ConfigFile& config,
                                 Durability durability) {
   const std::string& name = config.spec.name;
-  const FileLock lock = lock_container(installation.paths, name);
+  const FileLock lock = lock_name(installation.paths, name);
   settle(installation, name);
   if (!container_exists(installation.paths, name)) {
     create_container(installation, config, durability);
@@ -185,7 +185,6 @@ NamedContainer create_from_file(const Installation& installation, const ConfigFi
 
 StartedContainer start(const Installation& installation, StartOptions options) {
   const std::string& name = options.monitor.name;
-  require_container(installation.paths, name);
   const FileLock lock = lock_container(installation.paths, name);
   return with_frame(fmt::format("cannot start container '{}'", name), [&] {
     settle(installation, name);
@@ -248,7 +247,6 @@ Stopped stop_locked(const Installation& installation, const std::string& name, c
 }  // namespace
 
 Stopped stop(const Installation& installation, const std::string& name, const StopOptions& options) {
-  require_container(installation.paths, name);
   UniqueFd monitor;
   const Stopped how = stop_locked(installation, name, options, monitor);
   if (monitor) sys::pidfd_wait_ended(monitor.get(), kMonitorPatience);
@@ -269,7 +267,6 @@ void send_signal(const Installation& installation, const std::string& name, int 
 }
 
 void pause(const Installation& installation, const std::string& name) {
-  require_container(installation.paths, name);
   const FileLock lock = lock_container(installation.paths, name);
   settle(installation, name);
   const Observation seen = require_running(installation, name);
@@ -278,7 +275,6 @@ void pause(const Installation& installation, const std::string& name) {
 }
 
 void resume(const Installation& installation, const std::string& name) {
-  require_container(installation.paths, name);
   const FileLock lock = lock_container(installation.paths, name);
   settle(installation, name);
   const Observation seen = require_running(installation, name);
@@ -291,7 +287,7 @@ namespace {
 // Nothing where it was removed, else what it is instead of stopped.
 std::optional<Condition> destroy_stopped(const Installation& installation, const std::string& name,
                                          bool force) {
-  const FileLock lock = lock_container(installation.paths, name);
+  const FileLock lock = lock_name(installation.paths, name);
   return with_frame(fmt::format("cannot destroy container '{}'", name), [&]() -> std::optional<Condition> {
     settle(installation, name);
     const Condition condition = look(installation, name).condition;
@@ -334,7 +330,7 @@ void rename(const Installation& installation, const std::string& from, const std
   require_container(installation.paths, from);
   if (from == to) throw usage_error(fmt::format("container '{}' has that name already", from));
   const FileLock lock = lock_container(installation.paths, from);
-  const FileLock new_lock = lock_container(installation.paths, to);
+  const FileLock new_lock = lock_name(installation.paths, to);
   if (container_exists(installation.paths, to))
     throw Error(fmt::format("there is a container '{}' already", to));
   settle(installation, from);

@@ -424,6 +424,24 @@ TEST_CASE("nobody enters a container before its init executes, as its files are 
   CHECK(installation.holm({"exec", "box", "true"}).status == 0);
 }
 
+TEST_CASE("what a verb was about to work on may be destroyed before it has the lock") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  const std::string config = installation.write_config("box", kSleeper);
+  for (const char* verb : {"start", "stop", "pause", "resume", "reboot"}) {
+    CAPTURE(verb);
+    installation.holm_ok({"create", config});
+    const pid_t command =
+        installation.holm_background({verb, "box"}, {{"HOLM_FAULT", "stop:lock the container"}});
+    const pid_t stopped = await_stopped(installation);
+    CHECK(stopped == command);
+    installation.holm_ok({"destroy", "box"});
+    if (stopped != 0) ::kill(stopped, SIGCONT);
+    CHECK(wait_status(command) == 1);
+    CHECK(list_directory(installation.run_directory()).empty());
+  }
+}
+
 TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end is known") {
   HOLM_REQUIRES("root, nat", have_nat());
   const Installation installation;
