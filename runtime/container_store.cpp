@@ -205,8 +205,7 @@ FileLock lock_name(const Paths& paths, const std::string& name) {
 
 FileLock lock_container(const Paths& paths, const std::string& name) {
   require_container(paths, name);
-  fault_point("lock the container");
-  FileLock lock = lock_name(paths, name);
+  FileLock lock = step("lock the container", [&] { return lock_name(paths, name); });
   remove_unused_run_directory(paths, name);  // the lock of one that was destroyed meanwhile has made it anew
   require_container(paths, name);
   return lock;

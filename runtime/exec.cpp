@@ -63,8 +63,8 @@ struct Pty {
   UniqueFd slave;
 };
 
-// Runs in: the container's namespaces and root. /dev belongs to the container's root, so what is opened there
-// is looked at before it is used.
+// Runs in: the container's namespaces and root, with the command's standard streams. /dev belongs to the
+// container's root, so what is opened there is looked at before it is used.
 Pty open_container_pty() {
   const UniqueFd root = sys::open("/", O_PATH | O_DIRECTORY);
   Pty pty;
@@ -80,6 +80,7 @@ Pty open_container_pty() {
   pty.slave.reset(::ioctl(pty.master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
   if (!pty.slave) throw Error::system("open the pty");
   ::fcntl(pty.master.get(), F_SETFL, ::fcntl(pty.master.get(), F_GETFL) & ~O_NONBLOCK);
+  give_terminal_size(pty.master.get());  // before the payload asks for it
   return pty;
 }
 

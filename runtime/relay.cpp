@@ -147,13 +147,14 @@ RelayEnd relay_pipes(RelaySignals& signals, StreamEnds& streams, int ended, cons
   }
 }
 
+void give_terminal_size(int master) {
+  const winsize size = terminal_size();
+  if (size.ws_row != 0) ::ioctl(master, TIOCSWINSZ, &size);
+}
+
 RelayEnd relay_pty(RelaySignals& signals, int master, int pidfd) {
   const RawTerminal raw;
-  const auto resize = [&] {
-    const winsize size = terminal_size();
-    if (size.ws_row != 0) ::ioctl(master, TIOCSWINSZ, &size);
-  };
-  resize();
+  give_terminal_size(master);  // it may have changed since the pty was made
   bool input_open = true, output_open = true;
   for (;;) {
     pollfd wanted[] = {{pidfd, POLLIN, 0},
@@ -166,7 +167,7 @@ RelayEnd relay_pty(RelaySignals& signals, int master, int pidfd) {
     if (is_ready(wanted[3]) && copy_some(0, master) == Copied::end) input_open = false;
     if (is_ready(wanted[1])) {
       const int signal = signals.take();
-      if (signal == SIGWINCH) resize();
+      if (signal == SIGWINCH) give_terminal_size(master);
       if (signal == SIGTERM || signal == SIGHUP) return RelayEnd::interrupted;
     }
     if (is_ready(wanted[0])) {

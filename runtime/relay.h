@@ -70,6 +70,8 @@ using OnSignal = std::function<bool(int signal)>;
 RelayEnd relay_pipes(RelaySignals& signals, StreamEnds& streams, int ended, const OnSignal& on_signal);
 // Tells a console (the client's end of its socket) the size of the terminal.
 void tell_terminal_size(int console);
+// Gives a pty the size of the terminal, where standard input or output is one.
+void give_terminal_size(int master);
 // Between the terminal and the master of a pty, until `pidfd` is ready.
 RelayEnd relay_pty(RelaySignals& signals, int master, int pidfd);
 // Between the terminal and a console (console.h), until the console closes. Ctrl-] detaches.

@@ -1,5 +1,6 @@
 """QEMU: what it is called with, and its monitor protocol (QMP)."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -25,16 +26,20 @@ EMULATED = "norandmaps mitigations=off"
 CPU = "max,-cx16,-erms,-la57,-smap,-smep,-pku,-pks"
 
 
-def end_with_parent():
-    """For the child before it executes: it is killed when its parent ends, however that ends."""
+def prepare_child():
+    """Between fork and exec: the machine is killed when its parent ends, however that ends, and is as nice as its parent.
+    Where the kernel divides the CPU among sessions first (autogroup, see sched(7)), a process's own niceness counts only
+    within its session, and the machine has one of its own."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    with contextlib.suppress(OSError):  # a kernel without autogroups
+        Path("/proc/self/autogroup").write_text(str(os.nice(0)), encoding="ascii")
 
 
 def spawn(arguments, log):
     with open(log, "ab") as output:
         return subprocess.Popen([PROGRAM, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                preexec_fn=end_with_parent, start_new_session=True)
+                                preexec_fn=prepare_child, start_new_session=True)
 
 
 def kvm_works():
