@@ -52,7 +52,7 @@ def pack(build, target):
 def run(options):
     # The machine's own system tests, which may run at the same time, look at clocks. Under systemd there is a third more to
     # do: more of the CPU for it, and all kinds end at about the same time.
-    os.nice(6 if options.kind == "systemd" else 10)
+    os.nice(8 if options.kind == "systemd" else 10)
     program = str(Path(__file__).resolve().parent.parent / "lab")
     build = Path(options.build or os.environ.get("HOLM_BUILD_DIR") or image.TREE / "build").absolute()
     with tempfile.NamedTemporaryFile(prefix="holm-lab-disk.") as disk:
