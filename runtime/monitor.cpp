@@ -277,9 +277,10 @@ void Monitor::finish_run(const InitEnd& end) {
 
 void Monitor::pause_before_restart() {
   const milliseconds pause = restart_pause(++crashes_);
-  if (state_.last_exit)
-    state_.last_exit->reason +=
-        fmt::format("; restart {} after {:.1f} s", crashes_, static_cast<double>(pause.count()) / 1000);
+  const std::string plan =
+      fmt::format("restart {} after {:.1f} s", crashes_, static_cast<double>(pause.count()) / 1000);
+  log_line(plan);
+  if (state_.last_exit) state_.last_exit->reason += "; " + plan;
   try {
     record(Phase::restarting);
   } catch (const Error& error) {
