@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "quotas/control_file.h"
 #include "quotas/group.h"
 #include "quotas/group_kill.h"
 #include "quotas/group_tree.h"
@@ -40,6 +41,7 @@ class GroupSet final : public Cgroup {
   std::vector<pid_t> processes() const override { return tree_processes(tracker().directory()); }
   void kill_all(std::chrono::milliseconds timeout) override { kill_groups(groups_, tracker(), timeout); }
   Usage usage() const override;
+  std::vector<std::chrono::nanoseconds> time_per_cpu() const override;
   Limits read_limits() const override;
   UniqueFd watch_oom() const override;
   short oom_poll_events() const override;
@@ -77,19 +79,20 @@ void GroupSet::create() {
 std::vector<std::string> GroupSet::apply(const Limits& limits) {
   std::vector<std::string> warnings;
   const bool wants_cpu = limits.cpu.weight != kDefaultWeight || limits.cpu.cap_percent != 0;
-  const bool wants_cpuset = limits.cpu.count || !limits.cpu.pin.empty();
+  const bool wants_cpus = limits.cpu.count || !limits.cpu.pin.empty();
   const bool wants_memory = limits.memory != MemoryLimits{};
 
   if (wants_cpu) need("cpu", limits.cpu.cap_percent != 0 ? "cpu.cap" : "cpu.weight");
-  if (wants_cpuset) need("cpuset", limits.cpu.count ? "cpu.count" : "cpu.pin");
+  if (wants_cpus) need("cpuset", limits.cpu.count ? "cpu.count" : "cpu.pin");
+  if (!limits.cpu.nodes.empty()) need("cpuset", "cpu.nodes");
   if (wants_memory) need("memory", limits.memory.limit ? "memory.limit" : "[memory]");
   if (limits.pids) need("pids", "pids.limit");
 
   if (Group* group = find("cpu")) group->write_cpu(limits.cpu, freshness_, warnings);
   if (Group* group = find("cpuset")) {
     const CpuSet cpus =
-        wants_cpuset ? choose_cpus(limits.cpu, group->available_cpus(), group->number()) : CpuSet{};
-    group->write_cpus(cpus, freshness_);
+        wants_cpus ? choose_cpus(limits.cpu, group->available_cpus(), group->number()) : CpuSet{};
+    group->write_cpuset(cpus, limits.cpu.nodes, freshness_);
   }
   if (Group* group = find("memory")) group->write_memory(limits.memory, freshness_, warnings);
   if (Group* group = find("pids")) group->write_pids(limits.pids, freshness_);
@@ -165,6 +168,15 @@ Usage GroupSet::usage() const {
   Usage usage;
   for (const auto& group : groups_) group->add_usage(usage);
   return usage;
+}
+
+std::vector<std::chrono::nanoseconds> GroupSet::time_per_cpu() const {
+  std::vector<std::chrono::nanoseconds> times;
+  if (const Group* group = find("cpuacct"))
+    for (const std::string& word :
+         split_words(read_control(group->file("cpuacct.usage_percpu")).value_or("")))
+      times.emplace_back(parse_unsigned(word).value_or(0));
+  return times;
 }
 
 Limits GroupSet::read_limits() const {

@@ -88,7 +88,8 @@ class Cgroup {
   virtual void create() = 0;
   // Writes all limits and reads each back; returns warnings (clamped weights, controllers that the host
   // lacks). A CPU, memory or pids value that the kernel did not take is an Error. A limit below what is held
-  // never kills: it is an Error that says what is held.
+  // never kills: it is an Error that says what is held. Freeze a container whose memory.limit gets lower: on
+  // v2 the kernel kills where it grows between the look at what it holds and the write.
   virtual std::vector<std::string> apply(const Limits& limits) = 0;
   // Denies every device but the rules'; in force when it returns. Rules given earlier no longer hold.
   virtual void restrict_devices(const std::vector<DeviceRule>& rules) = 0;
@@ -113,6 +114,8 @@ class Cgroup {
   virtual void kill_all(std::chrono::milliseconds timeout) = 0;
   // What the kernel holds now, read from its files.
   virtual Usage usage() const = 0;
+  // CPU time by CPU number; empty where the kernel does not tell (cgroup v2).
+  virtual std::vector<std::chrono::nanoseconds> time_per_cpu() const = 0;
   // The limits as the kernel has them, for read-back and `inspect`. `cpu.pin` is what cpuset.cpus allows
   // (empty where it is all), whether it came from pin or count; a weight is exact up to rounding.
   virtual Limits read_limits() const = 0;

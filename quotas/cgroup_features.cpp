@@ -20,7 +20,7 @@ struct Key {
 
 constexpr Key kKeys[] = {
     {"cpu", "cpu.weight, cpu.cap", "the kernel needs CONFIG_CGROUP_SCHED"},
-    {"cpuset", "cpu.count, cpu.pin", "the kernel needs CONFIG_CPUSETS"},
+    {"cpuset", "cpu.count, cpu.pin, cpu.nodes", "the kernel needs CONFIG_CPUSETS"},
     {"memory", "memory.*",
      "the kernel needs CONFIG_MEMCG; on some boards it is booted with cgroup_enable=memory"},
     {"pids", "pids.limit", "the kernel needs CONFIG_CGROUP_PIDS"},
@@ -43,6 +43,8 @@ void check_cpu(const CgroupLayout::Hierarchy& hierarchy, std::vector<std::string
   const std::string file = *sample + (hierarchy.is_v2 ? "/cpu.max" : "/cpu.cfs_quota_us");
   if (!sys::exists(file))
     missing.push_back("cpu.cap: the kernel cannot cap CPU time (CONFIG_CFS_BANDWIDTH is off)");
+  else if (!sys::exists(*sample + (hierarchy.is_v2 ? "/cpu.max.burst" : "/cpu.cfs_burst_us")))
+    missing.push_back("cpu.burst: the kernel cannot save up CPU time (Linux 5.14 can)");
 }
 
 void check_memory(const CgroupLayout::Hierarchy& hierarchy, std::vector<std::string>& missing) {

@@ -18,8 +18,6 @@
 namespace holm::quotas {
 namespace {
 
-constexpr uint64_t kPeriodMicroseconds = 100'000;
-
 class GroupV1 final : public Group {
  public:
   using Group::Group;
@@ -34,7 +32,7 @@ class GroupV1 final : public Group {
   void write_cpu(const CpuLimits& limits, Freshness freshness, std::vector<std::string>& warnings) override;
   void write_memory(const MemoryLimits& limits, Freshness freshness,
                     std::vector<std::string>& warnings) override;
-  void write_cpus(const CpuSet& cpus, Freshness freshness) override;
+  void write_cpuset(const CpuSet& cpus, const CpuSet& nodes, Freshness freshness) override;
   CpuSet available_cpus() const override;
   void read_limits(Limits& limits) const override;
   void add_usage(Usage& usage) const override;
@@ -52,7 +50,7 @@ class GroupV1 final : public Group {
  private:
   void prepare_parent() override;
   void prepare() override;
-  void write_limit(std::optional<Bytes> limit);
+  void write_memory_limit(std::string_view what, std::string_view kind, std::optional<Bytes> limit);
   void write_limit_and_swap(std::optional<Bytes> limit, std::optional<Bytes> limit_with_swap);
 };
 
@@ -88,7 +86,7 @@ void GroupV1::delegate(uid_t uid, gid_t gid) {
   sys::chown_path(directory_, uid, gid);
 }
 
-void GroupV1::write_cpu(const CpuLimits& limits, Freshness freshness, std::vector<std::string>&) {
+void GroupV1::write_cpu(const CpuLimits& limits, Freshness freshness, std::vector<std::string>& warnings) {
   const bool used = freshness == Freshness::used;
   if (used || limits.weight != kDefaultWeight)
     write_checked(file("cpu.shares"), fmt::format("{}", cpu_shares_v1(limits.weight)));
@@ -97,8 +95,10 @@ void GroupV1::write_cpu(const CpuLimits& limits, Freshness freshness, std::vecto
   if (limits.cap_percent == 0 && !sys::exists(file("cpu.cfs_quota_us"))) return;
   if (read_number(file("cpu.cfs_period_us")) != kPeriodMicroseconds)
     write_checked(file("cpu.cfs_period_us"), fmt::format("{}", kPeriodMicroseconds));
-  const uint64_t quota = limits.cap_percent * kPeriodMicroseconds / 100;
+  const uint64_t quota = microseconds_of(limits.cap_percent);
+  forget_burst(file("cpu.cfs_burst_us"), freshness);
   write_checked(file("cpu.cfs_quota_us"), quota == 0 ? "-1" : fmt::format("{}", quota));
+  write_burst(file("cpu.cfs_burst_us"), limits, warnings);
 }
 
 void GroupV1::write_memory(const MemoryLimits& limits, Freshness freshness,
@@ -120,36 +120,44 @@ void GroupV1::write_memory(const MemoryLimits& limits, Freshness freshness,
   if (has_swap)
     write_limit_and_swap(limits.limit, with_swap);
   else if (used || limits.limit)
-    write_limit(limits.limit);
+    write_memory_limit("memory.limit", "", limits.limit);
 }
 
-// The kernel reclaims what it can, kills nobody, and refuses (EBUSY) where that is not enough.
-void GroupV1::write_limit(std::optional<Bytes> limit) {
+// The kernel reclaims what it can, kills nobody, and refuses (EBUSY) where that is not enough. `kind`: "" or
+// "memsw.".
+void GroupV1::write_memory_limit(std::string_view what, std::string_view kind, std::optional<Bytes> limit) {
   try {
-    write_bytes_checked(file("memory.limit_in_bytes"), limit, "-1");
+    write_bytes_checked(file(fmt::format("memory.{}limit_in_bytes", kind)), limit, "-1");
   } catch (const Error& error) {
     if (error.error_number() != EBUSY || !limit) throw;
-    const Bytes held{read_number(file("memory.usage_in_bytes")).value_or(0)};
-    throw Error(fmt::format("set memory.limit to {}: the container holds {}", describe_bytes(*limit),
-                            describe_bytes(held)));
+    const Bytes held{read_number(file(fmt::format("memory.{}usage_in_bytes", kind))).value_or(0)};
+    throw Error(fmt::format("set {} to {}: the container holds {}", what, describe_bytes(*limit),
+                            describe_bytes(held)))
+        .hint("end processes in it, or leave it more");
   }
 }
 
 // The kernel refuses a limit above the limit with swap (EINVAL), also for the moment between two writes.
 void GroupV1::write_limit_and_swap(std::optional<Bytes> limit, std::optional<Bytes> limit_with_swap) {
-  const std::string swap_file = file("memory.memsw.limit_in_bytes");
-  const auto held = read_bytes(swap_file);
-  const bool raising = held && (!limit_with_swap || *limit_with_swap > *held);
-  if (raising) write_bytes_checked(swap_file, limit_with_swap, "-1");
-  write_limit(limit);
-  if (!raising) write_bytes_checked(swap_file, limit_with_swap, "-1");
+  const auto before = read_bytes(file("memory.memsw.limit_in_bytes"));
+  const bool raising = before && (!limit_with_swap || *limit_with_swap > *before);
+  const auto write_sum = [&] {
+    write_memory_limit("memory.limit and memory.swap", "memsw.", limit_with_swap);
+  };
+  if (raising) write_sum();
+  write_memory_limit("memory.limit", "", limit);
+  if (!raising) write_sum();
 }
 
-void GroupV1::write_cpus(const CpuSet& cpus, Freshness freshness) {
-  if (!cpus.empty())
-    write_checked(file("cpuset.cpus"), format_cpu_set(cpus));
-  else if (freshness == Freshness::used)
+void GroupV1::write_cpuset(const CpuSet& cpus, const CpuSet& nodes, Freshness freshness) {
+  if (freshness == Freshness::used) {
+    // Memory that it has moves along, as it does on v2.
+    ignore_errors(
+        [&] { write_control_file(file("cpuset.memory_migrate"), "1"); });  // new memory obeys anyway
     fill_cpuset(directory_, parent_);
+  }
+  if (!cpus.empty()) write_checked(file("cpuset.cpus"), format_cpu_set(cpus));
+  if (!nodes.empty()) write_checked(file("cpuset.mems"), format_cpu_set(nodes));
 }
 
 CpuSet GroupV1::available_cpus() const {
@@ -166,10 +174,15 @@ void GroupV1::read_limits(Limits& limits) const {
     const uint64_t quota = read_number(file("cpu.cfs_quota_us")).value_or(0);
     const uint64_t period = read_number(file("cpu.cfs_period_us")).value_or(0);
     if (period > 0) limits.cpu.cap_percent = static_cast<uint32_t>(quota * 100 / period);
+    limits.cpu.burst_percent = percent_of(read_number(file("cpu.cfs_burst_us")).value_or(0));
   }
-  if (has("cpuset"))
+  if (has("cpuset")) {
     if (const auto cpus = parse_cpu_set(read_control(file("cpuset.cpus")).value_or("")))
       if (*cpus != available_cpus()) limits.cpu.pin = *cpus;
+    const auto nodes = read_control(file("cpuset.mems"));
+    if (nodes && nodes != read_control(base_ + "/cpuset.mems"))
+      limits.cpu.nodes = parse_cpu_set(*nodes).value_or(CpuSet{});
+  }
   if (has("memory")) {
     limits.memory.limit = read_bytes(file("memory.limit_in_bytes"));
     limits.memory.barrier = read_bytes(file("memory.soft_limit_in_bytes"));

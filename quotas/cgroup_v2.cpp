@@ -21,7 +21,6 @@
 namespace holm::quotas {
 namespace {
 
-constexpr uint64_t kPeriodMicroseconds = 100'000;
 constexpr std::array<std::string_view, 5> kUsedControllers = {"cpu", "memory", "pids", "io", "cpuset"};
 // Where processes enter a container whose own group takes none any more.
 constexpr const char* kEntryGroup = "holm-exec";
@@ -38,7 +37,7 @@ class GroupV2 final : public Group {
   void write_cpu(const CpuLimits& limits, Freshness freshness, std::vector<std::string>& warnings) override;
   void write_memory(const MemoryLimits& limits, Freshness freshness,
                     std::vector<std::string>& warnings) override;
-  void write_cpus(const CpuSet& cpus, Freshness freshness) override;
+  void write_cpuset(const CpuSet& cpus, const CpuSet& nodes, Freshness freshness) override;
   CpuSet available_cpus() const override;
   void read_limits(Limits& limits) const override;
   void add_usage(Usage& usage) const override;
@@ -60,6 +59,8 @@ class GroupV2 final : public Group {
   void prepare() override;
   void forget() override;
   std::string entry_directory() const;
+  // What the hierarchy lets its groups use, by the file that says so.
+  std::optional<CpuSet> available(std::string_view name) const;
   void reclaim_down_to(Bytes limit);
   uint64_t sum_of_guarantees() const;
   void protect_parent();
@@ -128,9 +129,11 @@ void GroupV2::write_cpu(const CpuLimits& limits, Freshness freshness, std::vecto
   if (!used && limits.cap_percent == 0) return;
   // Kernels without CFS bandwidth control lack the file: no cap is then what they have.
   if (limits.cap_percent == 0 && !sys::exists(file("cpu.max"))) return;
-  const uint64_t quota = limits.cap_percent * kPeriodMicroseconds / 100;
+  const uint64_t quota = microseconds_of(limits.cap_percent);
+  forget_burst(file("cpu.max.burst"), freshness);
   write_checked(file("cpu.max"),
                 fmt::format("{} {}", quota == 0 ? "max" : fmt::format("{}", quota), kPeriodMicroseconds));
+  write_burst(file("cpu.max.burst"), limits, warnings);
 }
 
 void GroupV2::write_memory(const MemoryLimits& limits, Freshness freshness,
@@ -161,7 +164,8 @@ void GroupV2::reclaim_down_to(Bytes limit) {
   if (held <= limit) return;
   write_bytes_checked(file("memory.high"), barrier, "max");
   throw Error(fmt::format("set memory.limit to {}: the container holds {}", describe_bytes(limit),
-                          describe_bytes(held)));
+                          describe_bytes(held)))
+      .hint("end processes in it, or leave it more");
 }
 
 uint64_t GroupV2::sum_of_guarantees() const {
@@ -195,21 +199,27 @@ void GroupV2::forget() {
   if (has("memory") && read_number(parent_ + "/memory.min").value_or(0) > 0) protect_parent();
 }
 
-void GroupV2::write_cpus(const CpuSet& cpus, Freshness freshness) {
-  if (!cpus.empty())
-    write_checked(file("cpuset.cpus"), format_cpu_set(cpus));
-  else if (freshness == Freshness::used && read_control(file("cpuset.cpus")).value_or("") != "")
-    // Kernels (6.1 was seen) refuse the empty list, which is "any" in a new group, once there are processes
-    // (ENOSPC).
-    write_checked(file("cpuset.cpus"), format_cpu_set(available_cpus()));
+void GroupV2::write_cpuset(const CpuSet& cpus, const CpuSet& nodes, Freshness freshness) {
+  const auto write = [&](const std::string& path, const CpuSet& wanted, const CpuSet& all) {
+    if (!wanted.empty())
+      write_checked(path, format_cpu_set(wanted));
+    else if (freshness == Freshness::used && read_control(path).value_or("") != "")
+      // Kernels (6.1 was seen) refuse the empty list, which is "any" in a new group, once there are processes
+      // (ENOSPC).
+      write_checked(path, format_cpu_set(all));
+  };
+  write(file("cpuset.cpus"), cpus, available_cpus());
+  write(file("cpuset.mems"), nodes, available("cpuset.mems.effective").value_or(online_nodes()));
 }
 
-CpuSet GroupV2::available_cpus() const {
+std::optional<CpuSet> GroupV2::available(std::string_view name) const {
   for (const std::string& directory : {parent_, base_})
-    if (const auto text = read_control(directory + "/cpuset.cpus.effective"))
-      if (auto cpus = parse_cpu_set(*text)) return *cpus;
-  return online_cpus();
+    if (const auto text = read_control(fmt::format("{}/{}", directory, name)))
+      if (auto numbers = parse_cpu_set(*text)) return numbers;
+  return std::nullopt;
 }
+
+CpuSet GroupV2::available_cpus() const { return available("cpuset.cpus.effective").value_or(online_cpus()); }
 
 void GroupV2::read_limits(Limits& limits) const {
   if (has("cpu")) {
@@ -220,10 +230,14 @@ void GroupV2::read_limits(Limits& limits) const {
     const auto period = cap.size() == 2 ? parse_unsigned(cap[1]) : std::nullopt;
     if (quota && period && *period > 0)
       limits.cpu.cap_percent = static_cast<uint32_t>(*quota * 100 / *period);
+    limits.cpu.burst_percent = percent_of(read_number(file("cpu.max.burst")).value_or(0));
   }
-  if (has("cpuset"))
+  if (has("cpuset")) {
     if (const auto cpus = parse_cpu_set(read_control(file("cpuset.cpus")).value_or("")))
       if (*cpus != available_cpus()) limits.cpu.pin = *cpus;
+    if (const auto nodes = parse_cpu_set(read_control(file("cpuset.mems")).value_or("")))
+      if (nodes != available("cpuset.mems.effective")) limits.cpu.nodes = *nodes;
+  }
   if (has("memory")) {
     limits.memory.limit = read_bytes(file("memory.max"));
     limits.memory.barrier = read_bytes(file("memory.high"));

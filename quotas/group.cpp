@@ -93,6 +93,19 @@ void Group::remove(std::chrono::milliseconds patience) {
   forget();
 }
 
+void Group::forget_burst(const std::string& path, Freshness freshness) {
+  if (freshness == Freshness::used && read_number(path).value_or(0) > 0) write_checked(path, "0");
+}
+
+void Group::write_burst(const std::string& path, const CpuLimits& limits,
+                        std::vector<std::string>& warnings) {
+  if (limits.burst_percent == 0) return;
+  if (read_control(path))
+    write_checked(path, fmt::format("{}", microseconds_of(limits.burst_percent)));
+  else
+    warnings.push_back("cpu.burst has no effect: this kernel cannot save up CPU time (Linux 5.14 can)");
+}
+
 void Group::write_pids(std::optional<uint64_t> limit, Freshness freshness) {
   if (limit)
     write_checked(file("pids.max"), fmt::format("{}", *limit));

@@ -22,6 +22,16 @@ std::vector<std::string> levels_below(const std::string& base, const std::string
 // Whether limits that are not asked for must be written too: a new group has the kernel's defaults already.
 enum class Freshness { fresh, used };
 
+// A CPU cap is time in each period of this length.
+inline constexpr uint64_t kPeriodMicroseconds = 100'000;
+constexpr uint64_t microseconds_of(uint32_t percent_of_one_cpu) {
+  return percent_of_one_cpu * kPeriodMicroseconds / 100;
+}
+
+constexpr uint32_t percent_of(uint64_t microseconds) {
+  return static_cast<uint32_t>(microseconds * 100 / kPeriodMicroseconds);
+}
+
 class Group {
  public:
   Group(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name,
@@ -50,8 +60,9 @@ class Group {
                          std::vector<std::string>& warnings) = 0;
   virtual void write_memory(const MemoryLimits& limits, Freshness freshness,
                             std::vector<std::string>& warnings) = 0;
-  virtual void write_cpus(const CpuSet& cpus, Freshness freshness) = 0;  // none: any
-  void write_pids(std::optional<uint64_t> limit, Freshness freshness);   // the same file in both versions
+  // None: any.
+  virtual void write_cpuset(const CpuSet& cpus, const CpuSet& nodes, Freshness freshness) = 0;
+  void write_pids(std::optional<uint64_t> limit, Freshness freshness);  // the same file in both versions
   // What the hierarchy lets its groups use.
   virtual CpuSet available_cpus() const = 0;
   virtual void read_limits(Limits& limits) const = 0;
@@ -69,6 +80,11 @@ class Group {
   virtual bool kill_at_once() = 0;
 
  protected:
+  // The kernel refuses a burst above the quota, also for the moment between two writes: forget_burst comes
+  // before the quota changes, write_burst after it. `path`: the file, which old kernels lack.
+  void forget_burst(const std::string& path, Freshness freshness);
+  void write_burst(const std::string& path, const CpuLimits& limits, std::vector<std::string>& warnings);
+
   // The parent is the group of a unit of systemd, which made it and whose limits are systemd's to write.
   bool is_in_scope() const { return manager_ == CgroupLayout::Manager::systemd; }
 

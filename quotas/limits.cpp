@@ -19,6 +19,12 @@ std::optional<unsigned> parse_cpu(std::string_view text) {
   return static_cast<unsigned>(*number);
 }
 
+CpuSet parse_online(const char* path, const std::string& text) {
+  const auto numbers = parse_cpu_set(trim(text));
+  if (!numbers) throw Error(fmt::format("read '{}': '{}' is no list of numbers", path, trim(text)));
+  return *numbers;
+}
+
 }  // namespace
 
 std::optional<CpuSet> parse_cpu_set(std::string_view text) {
@@ -49,10 +55,13 @@ std::string format_cpu_set(const CpuSet& cpus) {
 
 CpuSet online_cpus() {
   static constexpr const char* kOnline = "/sys/devices/system/cpu/online";
-  const std::string text = read_file(kOnline);
-  const auto cpus = parse_cpu_set(trim(text));
-  if (!cpus) throw Error(fmt::format("read '{}': '{}' is no list of CPUs", kOnline, trim(text)));
-  return *cpus;
+  return parse_online(kOnline, read_file(kOnline));
+}
+
+CpuSet online_nodes() {
+  static constexpr const char* kOnline = "/sys/devices/system/node/online";
+  const auto text = read_file_if_exists(kOnline);
+  return text ? parse_online(kOnline, *text) : CpuSet{0};
 }
 
 CpuSet choose_cpus(const CpuLimits& limits, const CpuSet& online, uint32_t number) {

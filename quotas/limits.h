@@ -20,8 +20,10 @@ using CpuSet = std::set<unsigned>;
 struct CpuLimits {
   uint32_t weight = kDefaultWeight;
   uint32_t cap_percent = 0;       // percent of one CPU, 0: none
+  uint32_t burst_percent = 0;     // of one CPU: what it may save up of its cap and use later, at most the cap
   std::optional<unsigned> count;  // CPUs that it may use
   CpuSet pin;                     // empty: any CPU
+  CpuSet nodes;                   // NUMA nodes that its memory comes from; empty: any
   bool operator==(const CpuLimits&) const = default;
 };
 
@@ -49,6 +51,8 @@ std::string format_cpu_set(const CpuSet& cpus);
 
 // The CPUs of this host that are online (/sys/devices/system/cpu/online).
 CpuSet online_cpus();
+// The NUMA nodes that are online (/sys/devices/system/node/online); node 0 where the kernel knows none.
+CpuSet online_nodes();
 
 // The CPUs for cpuset.cpus: `count` of the pinned (or online) ones, chosen by `number` so that containers
 // spread; empty where neither count nor pin is set. Throws where a pinned CPU is not online or there are

@@ -132,22 +132,34 @@ class SpecChecker {
            fmt::format("'cpu.cap' is {} percent, more than {} CPU{} can give ({})", cpu.cap_percent, *allowed,
                        *allowed == 1 ? "" : "s", *allowed * 100),
            "the cap is in percent of one CPU; 0 means none");
+    check_range("cpu.burst", cpu.burst_percent);
+    if (cpu.burst_percent > cpu.cap_percent)
+      note("cpu.burst",
+           cpu.cap_percent == 0
+               ? "'cpu.burst' has no meaning without 'cpu.cap'"
+               : fmt::format("'cpu.burst' ({}) is above 'cpu.cap' ({})", cpu.burst_percent, cpu.cap_percent),
+           "a burst is what the cap left unused: at most as much as the cap");
   }
 
   void check_cpu_host() {
     const quotas::CpuLimits& cpu = spec_.limits.cpu;
     if (host_.online_cpus.empty()) return;
-    const std::string online = quotas::format_cpu_set(host_.online_cpus);
     if (cpu.count && *cpu.count > host_.online_cpus.size())
       note("cpu.count", fmt::format("'cpu.count' is {}, but this host has {} CPU{}", *cpu.count,
                                     host_.online_cpus.size(), host_.online_cpus.size() == 1 ? "" : "s"));
+    check_online("cpu.pin", "CPU", cpu.pin, host_.online_cpus);
+    if (!host_.online_nodes.empty()) check_online("cpu.nodes", "NUMA node", cpu.nodes, host_.online_nodes);
+  }
+
+  void check_online(const std::string& path, std::string_view what, const quotas::CpuSet& named,
+                    const quotas::CpuSet& online) {
     quotas::CpuSet missing;
-    std::ranges::set_difference(cpu.pin, host_.online_cpus, std::inserter(missing, missing.end()));
+    std::ranges::set_difference(named, online, std::inserter(missing, missing.end()));
     if (!missing.empty())
-      note("cpu.pin",
-           fmt::format("'cpu.pin' names CPU {}, which this host does not have online",
+      note(path,
+           fmt::format("'{}' names {} {}, which this host does not have online", path, what,
                        quotas::format_cpu_set(missing)),
-           fmt::format("online: {}", online));
+           fmt::format("online: {}", quotas::format_cpu_set(online)));
   }
 
   void check_size(const std::string& path, const std::optional<Bytes>& size) {

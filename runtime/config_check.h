@@ -16,6 +16,7 @@ namespace holm::runtime {
 // What the checks need to know of the host; what is not set is not checked.
 struct HostFacts {
   quotas::CpuSet online_cpus;
+  quotas::CpuSet online_nodes;
   // The subnets of mode "nat".
   std::optional<netsetup::InterfaceAddress> nat_network;
   std::optional<netsetup::InterfaceAddress> nat_network6;

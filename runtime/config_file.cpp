@@ -63,19 +63,24 @@ void read_lifecycle(SectionReader& top, ContainerSpec& spec) {
          spec.on_host_shutdown);
 }
 
+// "0-2,5"
+std::optional<quotas::CpuSet> read_number_list(SectionReader& reader, std::string_view key) {
+  const auto text = reader.text(key);
+  if (!text) return std::nullopt;
+  constexpr size_t kLongest = 1024;  // "0-9999,0-9999,..." would keep us busy
+  const auto numbers = text->size() <= kLongest ? quotas::parse_cpu_set(*text) : std::nullopt;
+  if (numbers && !numbers->empty()) return numbers;
+  reader.refuse(key, fmt::format("\"{}\"", printable(text->substr(0, 80))));
+  return std::nullopt;
+}
+
 void read_cpu(SectionReader cpu, quotas::CpuLimits& limits) {
   assign(cpu.whole_number("weight"), limits.weight);
   assign(cpu.whole_number("cap"), limits.cap_percent);
+  assign(cpu.whole_number("burst"), limits.burst_percent);
   if (const auto count = cpu.whole_number("count")) limits.count = static_cast<unsigned>(*count);
-  const auto pin = cpu.text("pin");
-  if (!pin) return;
-  constexpr size_t kLongestPin = 1024;  // "0-9999,0-9999,..." would keep us busy
-  const auto cpus = pin->size() <= kLongestPin ? quotas::parse_cpu_set(*pin) : std::nullopt;
-  if (cpus && !cpus->empty()) {
-    limits.pin = *cpus;
-  } else {
-    cpu.refuse("pin", fmt::format("\"{}\"", printable(pin->substr(0, 80))));
-  }
+  assign(read_number_list(cpu, "pin"), limits.pin);
+  assign(read_number_list(cpu, "nodes"), limits.nodes);
 }
 
 void read_memory(SectionReader memory, quotas::MemoryLimits& limits) {

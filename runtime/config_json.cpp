@@ -43,12 +43,18 @@ Json resource_limits(const isolation::ResourceLimits& limits) {
   return out;
 }
 
+Json number_list(const quotas::CpuSet& numbers) {
+  return numbers.empty() ? Json(nullptr) : Json(quotas::format_cpu_set(numbers));
+}
+
 Json quotas_of(const quotas::Limits& limits) {
   return {{"cpu",
            {{"weight", limits.cpu.weight},
             {"cap", limits.cpu.cap_percent},
+            {"burst", limits.cpu.burst_percent},
             {"count", number(limits.cpu.count)},
-            {"pin", limits.cpu.pin.empty() ? Json(nullptr) : Json(quotas::format_cpu_set(limits.cpu.pin))}}},
+            {"pin", number_list(limits.cpu.pin)},
+            {"nodes", number_list(limits.cpu.nodes)}}},
           {"memory",
            {{"limit", size(limits.memory.limit)},
             {"barrier", size(limits.memory.barrier)},

@@ -8,10 +8,8 @@
 #include "runtime/config_keys.h"
 
 namespace holm::runtime {
-namespace {
 
-// A TOML basic string.
-std::string quoted(std::string_view text) {
+std::string toml_text(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -31,16 +29,18 @@ std::string quoted(std::string_view text) {
   return out + '"';
 }
 
+namespace {
+
 std::string key_text(const std::string& key) {
   const bool is_bare = !key.empty() && std::ranges::all_of(key, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
   });
-  return is_bare ? key : quoted(key);
+  return is_bare ? key : toml_text(key);
 }
 
 std::string list(const std::vector<std::string>& texts) {
   std::string out;
-  for (const std::string& text : texts) out += (out.empty() ? "" : ", ") + quoted(text);
+  for (const std::string& text : texts) out += (out.empty() ? "" : ", ") + toml_text(text);
   return fmt::format("[{}]", out);
 }
 
@@ -62,7 +62,7 @@ class TomlWriter {
     header_.clear();
     out_ += fmt::format("{} = {}\n", key, value);
   }
-  void text(const std::string& key, std::string_view value) { line(key, quoted(value)); }
+  void text(const std::string& key, std::string_view value) { line(key, toml_text(value)); }
   void boolean(const std::string& key, bool value) { line(key, value ? "true" : "false"); }
   void size(const std::string& key, const std::optional<Bytes>& value) {
     if (value) line(key, exact_size(*value));
@@ -91,7 +91,8 @@ void write_top(TomlWriter& toml, const ContainerSpec& spec) {
   toml.text("workdir", spec.payload.workdir);
   std::string environment;
   for (const auto& [name, value] : spec.payload.environment)
-    environment += fmt::format("{} {} = {}", environment.empty() ? "" : ",", key_text(name), quoted(value));
+    environment +=
+        fmt::format("{} {} = {}", environment.empty() ? "" : ",", key_text(name), toml_text(value));
   if (!environment.empty()) toml.line("env", fmt::format("{{{} }}", environment));
   toml.boolean("autostart", spec.autostart);
   toml.line("order", fmt::format("{}", spec.order));
@@ -104,8 +105,10 @@ void write_resources(TomlWriter& toml, const quotas::Limits& limits) {
   toml.section("[cpu]");
   toml.line("weight", fmt::format("{}", limits.cpu.weight));
   toml.line("cap", fmt::format("{}", limits.cpu.cap_percent));
+  if (limits.cpu.burst_percent != 0) toml.line("burst", fmt::format("{}", limits.cpu.burst_percent));
   if (limits.cpu.count) toml.line("count", fmt::format("{}", *limits.cpu.count));
   if (!limits.cpu.pin.empty()) toml.text("pin", quotas::format_cpu_set(limits.cpu.pin));
+  if (!limits.cpu.nodes.empty()) toml.text("nodes", quotas::format_cpu_set(limits.cpu.nodes));
   toml.section("[memory]");
   toml.size("limit", limits.memory.limit);
   toml.size("barrier", limits.memory.barrier);

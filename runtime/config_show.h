@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "runtime/spec.h"
 
@@ -17,6 +18,9 @@ std::string show_spec(const ContainerSpec& spec);
 // The same as a JSON object. Sizes are bytes; null stands for "not set"; resource limits are numbers or
 // "unlimited".
 std::string to_json(const ContainerSpec& spec);
+
+// A TOML basic string, with its quotes.
+std::string toml_text(std::string_view text);
 
 // Names of the enumerations as the config file has them.
 std::string_view name_of(OnCrash value);

@@ -12,7 +12,7 @@ using namespace holm;
 using namespace holm::runtime;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const HostFacts host = {{0, 1}, {}, {}};
+  static const HostFacts host = {{0, 1}, {0}, {}, {}};
   ContainerSpec spec;
   try {
     spec = parse_config({reinterpret_cast<const char*>(data), size}, "fuzz.toml", "fuzz", host);

@@ -86,7 +86,8 @@ TEST_CASE("what a v1 host cannot do is named with the reason") {
   ::unlink(host.path("memory/memory.memsw.limit_in_bytes").c_str());
   CHECK(mentions(missing_features(host.layout()), "memory.swap: no swap accounting (memory.memsw.* missing"));
   host.without_controller("cpuset");
-  CHECK(mentions(missing_features(host.layout()), "cpu.count, cpu.pin: no cgroup controller 'cpuset'"));
+  CHECK(mentions(missing_features(host.layout()),
+                 "cpu.count, cpu.pin, cpu.nodes: no cgroup controller 'cpuset'"));
   host.without_controller("devices");
   CHECK(mentions(missing_features(host.layout()), "[[device]]: neither"));
 }

@@ -21,7 +21,7 @@ std::unique_ptr<Cgroup> created(const FakeCgroupfs& host, uint32_t number = 7) {
 
 Limits all_limits() {
   Limits limits;
-  limits.cpu = {512, 50, 2, {}};
+  limits.cpu = {.weight = 512, .cap_percent = 50, .burst_percent = 20, .count = 2, .pin = {}, .nodes = {1}};
   limits.memory = {Bytes{512 << 20}, Bytes{448 << 20}, Bytes{128 << 20}, Bytes{64 << 20}};
   limits.pids = 512;
   return limits;
@@ -36,7 +36,9 @@ TEST_CASE("on v1 all limits are written in its terms, and read back the same") {
   CHECK(warnings == std::vector<std::string>{"memory.guarantee has no effect: not on cgroup v1"});
   CHECK(host.read("cpu/holm/7/cpu.shares") == "2048");
   CHECK(host.read("cpu/holm/7/cpu.cfs_quota_us") == "50000");
+  CHECK(host.read("cpu/holm/7/cpu.cfs_burst_us") == "20000");
   CHECK(host.read("cpuset/holm/7/cpuset.cpus") == "2-3");
+  CHECK(host.read("cpuset/holm/7/cpuset.mems") == "1");
   CHECK(host.read("memory/holm/7/memory.limit_in_bytes") == "536870912");
   CHECK(host.read("memory/holm/7/memory.memsw.limit_in_bytes") == "603979776");
   CHECK(host.read("memory/holm/7/memory.soft_limit_in_bytes") == "469762048");
@@ -55,7 +57,9 @@ TEST_CASE("on v2 all limits are written in its terms, and read back the same") {
   CHECK(cgroup->apply(all_limits()).empty());
   CHECK(host.read("unified/holm/7/cpu.weight") == "200");
   CHECK(host.read("unified/holm/7/cpu.max") == "50000 100000");
+  CHECK(host.read("unified/holm/7/cpu.max.burst") == "20000");
   CHECK(host.read("unified/holm/7/cpuset.cpus") == "2-3");
+  CHECK(host.read("unified/holm/7/cpuset.mems") == "1");
   CHECK(host.read("unified/holm/7/memory.max") == "536870912");
   CHECK(host.read("unified/holm/7/memory.high") == "469762048");
   CHECK(host.read("unified/holm/7/memory.min") == "134217728");
@@ -256,4 +260,29 @@ TEST_CASE("on v1 limit and swap are lowered and raised in an order that the kern
   limits.memory.limit = Bytes{128 << 20};
   CHECK(message_of(apply).find("/memory.limit_in_bytes'") != std::string::npos);
   CHECK(host.read(swap_file) == "134217728");
+}
+
+TEST_CASE("a kernel that cannot save up CPU time is warned about by name") {
+  for (const Kind kind : {Kind::v1, Kind::v2}) {
+    FakeCgroupfs host(kind);
+    host.without_file(kind == Kind::v1 ? "cpu.cfs_burst_us" : "cpu.max.burst");
+    const auto cgroup = created(host);
+    Limits limits;
+    limits.cpu.cap_percent = 50;
+    limits.cpu.burst_percent = 20;
+    CHECK(cgroup->apply(limits) ==
+          std::vector<std::string>{
+              "cpu.burst has no effect: this kernel cannot save up CPU time (Linux 5.14 can)"});
+    CHECK(cgroup->read_limits().cpu.burst_percent == 0);
+  }
+}
+
+TEST_CASE("what a running container had is taken away again: burst, nodes, CPUs, cap") {
+  for (const Kind kind : {Kind::v1, Kind::v2}) {
+    FakeCgroupfs host(kind);
+    created(host)->apply(all_limits());
+    const auto cgroup = make_cgroup(host.layout(), "holm", 7);  // as a later command has it
+    cgroup->apply(Limits{});
+    CHECK(cgroup->read_limits() == Limits{});
+  }
 }

@@ -41,7 +41,7 @@ TEST_CASE("on v1 parent and group get the CPUs and memory nodes without which no
   created(host);
   CHECK(host.read("cpuset/holm/cpuset.cpus") == "0-3");
   CHECK(host.read("cpuset/holm/7/cpuset.cpus") == "0-3");
-  CHECK(host.read("cpuset/holm/7/cpuset.mems") == "0");
+  CHECK(host.read("cpuset/holm/7/cpuset.mems") == "0-1");
   CHECK(host.read("systemd/holm/7/notify_on_release") == "0\n");
 }
 

@@ -19,7 +19,11 @@ namespace {
 using Files = std::vector<std::pair<std::string, std::string>>;  // name, the kernel's first content
 
 const std::map<std::string, Files> kV1Files = {
-    {"cpu", {{"cpu.shares", "1024\n"}, {"cpu.cfs_quota_us", "-1\n"}, {"cpu.cfs_period_us", "100000\n"}}},
+    {"cpu",
+     {{"cpu.shares", "1024\n"},
+      {"cpu.cfs_quota_us", "-1\n"},
+      {"cpu.cfs_period_us", "100000\n"},
+      {"cpu.cfs_burst_us", "0\n"}}},
     {"cpuacct", {{"cpuacct.usage", "0\n"}}},
     {"cpuset", {{"cpuset.cpus", "\n"}, {"cpuset.mems", "\n"}, {"cpuset.effective_cpus", "0-3\n"}}},
     {"memory",
@@ -37,8 +41,12 @@ const std::map<std::string, Files> kV1Files = {
 };
 
 const std::map<std::string, Files> kV2Files = {
-    {"cpu", {{"cpu.weight", "100\n"}, {"cpu.max", "max 100000\n"}}},
-    {"cpuset", {{"cpuset.cpus", "\n"}, {"cpuset.cpus.effective", "0-3\n"}}},
+    {"cpu", {{"cpu.weight", "100\n"}, {"cpu.max", "max 100000\n"}, {"cpu.max.burst", "0\n"}}},
+    {"cpuset",
+     {{"cpuset.cpus", "\n"},
+      {"cpuset.cpus.effective", "0-3\n"},
+      {"cpuset.mems", "\n"},
+      {"cpuset.mems.effective", "0-1\n"}}},
     {"memory",
      {{"memory.min", "0\n"},
       {"memory.high", "max\n"},
@@ -119,7 +127,7 @@ void FakeCgroupfs::add_v1(const std::string& name, const std::vector<std::string
   fill(path(name));
   if (name != "cpuset") return;
   write("cpuset/cpuset.cpus", "0-3\n");
-  write("cpuset/cpuset.mems", "0\n");
+  write("cpuset/cpuset.mems", "0-1\n");
 }
 
 void FakeCgroupfs::add_v2(const std::vector<std::string>& controllers) {

@@ -75,7 +75,7 @@ TEST_CASE("in v1 hierarchies that systemd does not use Holm makes the whole path
   const auto cgroup = make_cgroup(managed(host), "holm", 7);
   cgroup->create();
   CHECK(host.read("cpuset/machine.slice/cpuset.cpus") == "0-3");
-  CHECK(host.read("cpuset/machine.slice/holm.scope/cpuset.mems") == "0");
+  CHECK(host.read("cpuset/machine.slice/holm.scope/cpuset.mems") == "0-1");
   CHECK(host.read("cpuset/machine.slice/holm.scope/7/cpuset.cpus") == "0-3");
   CHECK(sys::exists(host.path("freezer/machine.slice/holm.scope/7")));
   CHECK(cgroup_numbers(managed(host), "holm") == std::vector<uint32_t>{7});

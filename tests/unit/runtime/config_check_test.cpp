@@ -185,7 +185,7 @@ TEST_CASE("an address must be one that an interface can have, once, in the bridg
   CHECK(refusal_of_addresses({"10.0.3.0/31", "10.0.4.0/32"}).empty());
   CHECK(contains(refusal_of_addresses({"10.0.3.1/24", "10.0.3.1/16"}),
                  "the address 10.0.3.1/16 is given twice"));
-  const HostFacts host{{0, 1}, netsetup::parse_interface_address("10.88.0.0/24"), {}};
+  const HostFacts host{{0, 1}, {0}, netsetup::parse_interface_address("10.88.0.0/24"), {}};
   CHECK(refusal_of_addresses({"10.88.0.7/24", "fd00::1/64"}, host).empty());
   CHECK(refusal_of_addresses({"10.0.3.10/24"}, host) ==
         "the address 10.0.3.10/24 lies outside of the bridge's subnet 10.88.0.0/24");

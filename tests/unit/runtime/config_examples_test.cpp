@@ -15,7 +15,7 @@ std::filesystem::path examples() {
 }
 
 ContainerSpec example(const std::string& name) {
-  return load_config(examples() / (name + ".toml"), HostFacts{{0, 1}, {}, {}}).spec;
+  return load_config(examples() / (name + ".toml"), HostFacts{{0, 1}, {0}, {}, {}}).spec;
 }
 
 }  // namespace
@@ -25,7 +25,7 @@ TEST_CASE("every example is a valid config") {
   for (const auto& entry : std::filesystem::directory_iterator(examples())) {
     if (entry.path().extension() != ".toml") continue;
     CAPTURE(entry.path().string());
-    CHECK_NOTHROW(load_config(entry.path(), HostFacts{{0, 1}, {}, {}}));
+    CHECK_NOTHROW(load_config(entry.path(), HostFacts{{0, 1}, {0}, {}, {}}));
     ++count;
   }
   CHECK(count >= 7);
