@@ -75,7 +75,7 @@ struct Column {
 
 constexpr std::array<Column, 11> kColumns = {{
     {"name", "the container's name", [](const Row& row) { return row.name; }},
-    {"state", "stopped, starting, running, paused, restarting, orphaned or damaged",
+    {"state", "stopped, starting, running, paused, stopping, restarting, orphaned or damaged",
      [](const Row& row) { return row.state; }},
     {"number", "the number that its kernel objects are named by",
      [](const Row& row) { return row.number ? std::to_string(row.number) : ""; }},
@@ -198,7 +198,9 @@ json limits_json(const quotas::Limits& limits) {
   return {{"cpu",
            {{"weight", limits.cpu.weight},
             {"cap_percent", limits.cpu.cap_percent},
-            {"cpus", quotas::format_cpu_set(limits.cpu.pin)}}},
+            {"burst_percent", limits.cpu.burst_percent},
+            {"cpus", quotas::format_cpu_set(limits.cpu.pin)},
+            {"nodes", quotas::format_cpu_set(limits.cpu.nodes)}}},
           {"memory",
            {{"limit", bytes(limits.memory.limit)},
             {"barrier", bytes(limits.memory.barrier)},

@@ -9,8 +9,17 @@ namespace {
 
 Condition condition_of(const Observation& seen, const Paths& paths, const quotas::CgroupLayout& layout) {
   if (!seen.init) {
-    if (!seen.monitor || seen.state->phase == Phase::stopped) return Condition::stopped;
-    return seen.state->phase == Phase::restarting ? Condition::restarting : Condition::starting;
+    if (!seen.monitor) return Condition::stopped;
+    switch (seen.state->phase) {
+      case Phase::starting:
+        return Condition::starting;
+      case Phase::running:
+        return Condition::stopping;
+      case Phase::restarting:
+        return Condition::restarting;
+      case Phase::stopped:
+        return Condition::stopped;
+    }
   }
   if (!seen.monitor) return seen.state->phase == Phase::running ? Condition::orphaned : Condition::stopped;
   if (seen.state->phase == Phase::starting) return Condition::starting;
@@ -21,8 +30,8 @@ Condition condition_of(const Observation& seen, const Paths& paths, const quotas
 }  // namespace
 
 const char* condition_name(Condition condition) {
-  constexpr std::array<const char*, 7> kNames = {"stopped",    "starting", "running", "paused",
-                                                 "restarting", "orphaned", "damaged"};
+  constexpr std::array<const char*, 8> kNames = {"stopped",  "starting",   "running",  "paused",
+                                                 "stopping", "restarting", "orphaned", "damaged"};
   return kNames[static_cast<size_t>(condition)];
 }
 

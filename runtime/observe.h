@@ -16,6 +16,7 @@ enum class Condition {
   starting,
   running,
   paused,
+  stopping,    // init has ended; its monitor takes down what it had
   restarting,  // waits for its next start after a crash
   orphaned,    // runs, but its monitor was killed: the next command adopts it
   damaged,     // its files cannot be read

@@ -154,6 +154,12 @@ class Scene {
   }
   // Whatever has happened to 'box': it can be started (unless it runs), works, and is then destroyed.
   void can_be_started() const {
+    // Its monitor may go on for a moment, and an init that has ended counts as running until it is a zombie.
+    eventually([&] {
+      const std::string state = installation.column("box", "state");
+      if (state == "running") return installation.holm({"exec", "box", "true"}).status == 0;
+      return state != "starting" && state != "stopping";
+    });
     if (installation.column("box", "state") != "running") {
       const auto start = Clock::now();
       const Result result = installation.holm({"start", config});
