@@ -62,6 +62,12 @@ const LimitRow* find_row(std::string_view name) {
   return row == std::end(kLimits) ? nullptr : row;
 }
 
+const LimitRow& require_row(const std::string& name) {
+  const LimitRow* row = find_row(name);
+  if (!row) throw Error(fmt::format("no resource limit '{}'", printable(name)));
+  return *row;
+}
+
 std::string describe(rlim_t value) { return value == RLIM_INFINITY ? "unlimited" : std::to_string(value); }
 
 rlimit read_limit(const LimitRow& row, pid_t process) {
@@ -94,16 +100,15 @@ void write_limit(const LimitRow& row, pid_t process, const rlimit& wanted, const
 }  // namespace
 
 rlimit default_limit(const std::string& name, const rlimit& inherited) {
-  const LimitRow* row = find_row(name);
-  if (!row) throw Error(fmt::format("no resource limit '{}'", printable(name)));
+  const LimitRow& row = require_row(name);
   const rlim_t hard = inherited.rlim_max;
-  switch (row->when_unset) {
+  switch (row.when_unset) {
     case Default::keep:
       return inherited;
     case Default::soft_to_hard:
       return {hard, hard};
     case Default::soft_value:
-      return {std::min(row->value, hard), hard};
+      return {std::min(row.value, hard), hard};
     case Default::open_files:
       return {std::min(kOpenFilesSoft, hard), std::min(kOpenFilesHard, hard)};
   }
@@ -111,14 +116,27 @@ rlimit default_limit(const std::string& name, const rlimit& inherited) {
 }
 
 void apply_resource_limits(const ResourceLimits& limits, pid_t process) {
-  for (const auto& [name, value] : limits)
-    if (!find_row(name)) throw Error(fmt::format("no resource limit '{}'", printable(name)));
+  for (const auto& [name, value] : limits) require_row(name);
   for (const LimitRow& row : kLimits) {
     const rlimit held = read_limit(row, process);
     const auto asked = limits.find(std::string(row.name));
     const rlimit wanted = asked == limits.end() ? default_limit(std::string(row.name), held)
                                                 : rlimit{asked->second, asked->second};
     write_limit(row, process, wanted, held);
+  }
+}
+
+rlimit resource_limit_of(const std::string& name, pid_t process) {
+  return read_limit(require_row(name), process);
+}
+
+void change_resource_limit(const std::string& name, pid_t process, rlim_t hard, const rlimit& wanted) {
+  const LimitRow& row = require_row(name);
+  try {
+    const rlimit held = read_limit(row, process);
+    if (held.rlim_max == hard) write_limit(row, process, wanted, held);
+  } catch (const Error& error) {
+    if (error.error_number() != ESRCH) throw;
   }
 }
 

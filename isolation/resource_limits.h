@@ -19,4 +19,9 @@ rlimit default_limit(const std::string& name, const rlimit& inherited);
 // monitor calls this for the child. Throws with the host's hard limit and the cure where the kernel refuses.
 void apply_resource_limits(const ResourceLimits& limits, pid_t process = 0);
 
+// The limit that a process has now.
+rlimit resource_limit_of(const std::string& name, pid_t process);
+// Sets one limit of a process whose hard limit is `hard`; any other's stays. One that has ended is no error.
+void change_resource_limit(const std::string& name, pid_t process, rlim_t hard, const rlimit& wanted);
+
 }  // namespace holm::isolation

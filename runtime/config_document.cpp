@@ -72,13 +72,16 @@ void throw_problems(std::vector<ConfigProblem> problems, const std::string& file
                     std::string_view subject) {
   if (problems.empty()) return;
   std::ranges::stable_sort(problems, is_before);
-  Error error = usage_error(fmt::format("{}: {}", subject, problems.front().message));
-  error.at(place(file_name, problems.front().at));
+  const bool has_places = !file_name.empty();
+  Error error = usage_error(has_places ? fmt::format("{}: {}", subject, problems.front().message)
+                                       : problems.front().message);
+  if (has_places) error.at(place(file_name, problems.front().at));
   if (!problems.front().hint.empty()) error.hint(problems.front().hint);
   for (size_t i = 1; i < problems.size() && i <= kMaxAlso; ++i) {
     const ConfigProblem& problem = problems[i];
     const std::string hint = problem.hint.empty() ? "" : fmt::format(" ({})", problem.hint);
-    error.also(fmt::format("{}: {}{}", place(file_name, problem.at), problem.message, hint));
+    const std::string at = has_places ? place(file_name, problem.at) + ": " : "";
+    error.also(fmt::format("{}{}{}", at, problem.message, hint));
   }
   if (problems.size() > kMaxAlso + 1) error.also(fmt::format("{} more", problems.size() - kMaxAlso - 1));
   throw error;

@@ -22,6 +22,7 @@ struct ConfigValue {
   enum class Kind { text, whole_number, fraction, boolean, date, list, table };
   Kind kind = Kind::table;
   Position at;
+  Position end;                       // behind its last character; only of text, numbers and booleans
   std::string text;                   // text
   int64_t whole_number = 0;           // whole_number
   double fraction = 0;                // fraction
@@ -51,7 +52,7 @@ struct ConfigProblem {
 ConfigValue parse_toml(std::string_view text, const std::string& file_name, std::string_view subject);
 
 // Throws the first problem in the file's order as an Error with exit status 2; the others follow as "also:"
-// lines. Does nothing where there is none.
+// lines. Does nothing where there is none. Without a `file_name` places are left out.
 void throw_problems(std::vector<ConfigProblem> problems, const std::string& file_name,
                     std::string_view subject);
 

@@ -125,6 +125,7 @@ ConfigValue convert(const toml::node& node, const Position& key_position) {
   using Kind = ConfigValue::Kind;
   ConfigValue out;
   out.at = position(node.source());
+  out.end = {node.source().end.line, node.source().end.column};
   if (out.at.line == 0) out.at = key_position;  // a table that only dotted keys imply has no place of its own
   if (const auto* text = node.as_string()) {
     out.kind = Kind::text;

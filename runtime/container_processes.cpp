@@ -37,11 +37,12 @@ std::string command_of(pid_t pid, const std::string& status) {
   return fmt::format("[{}]", status.substr(6, end - 6));  // "Name:\t..."
 }
 
-double cpu_seconds(pid_t pid) {
-  const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
+// proc_pid_stat(5), the fields behind the name.
+void add_times(const std::string& stat, ContainerProcess& process) {
   const auto fields = split_words(std::string_view(stat).substr(stat.rfind(')') + 1));
-  return static_cast<double>(number_at(fields, 11) + number_at(fields, 12)) /
-         static_cast<double>(::sysconf(_SC_CLK_TCK));
+  process.cpu_seconds = static_cast<double>(number_at(fields, 11) + number_at(fields, 12)) /
+                        static_cast<double>(::sysconf(_SC_CLK_TCK));
+  process.last_cpu = static_cast<unsigned>(number_at(fields, 36));
 }
 
 std::optional<ContainerProcess> describe(pid_t pid, const StoredContainer& container) {
@@ -57,7 +58,7 @@ std::optional<ContainerProcess> describe(pid_t pid, const StoredContainer& conta
     const auto state = status_words(status, "State");
     if (!state.empty()) process.state = state[0][0];
     process.resident = Bytes{number_at(status_words(status, "VmRSS"), 0) * 1024};
-    process.cpu_seconds = cpu_seconds(pid);
+    add_times(read_file(fmt::format("/proc/{}/stat", pid)), process);
     process.command = command_of(pid, status);
     return process;
   } catch (const Error&) {

@@ -18,7 +18,8 @@ struct ContainerProcess {
   char state = '?';         // as in ps(1)
   Bytes resident;
   double cpu_seconds = 0;
-  std::string command;  // the container's own words, not yet made safe for a terminal
+  unsigned last_cpu = 0;  // where it ran last
+  std::string command;    // the container's own words, not yet made safe for a terminal
 };
 
 // Those in the container's cgroup; processes that end meanwhile are left out. Throws where it is not running.

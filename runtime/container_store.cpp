@@ -12,6 +12,8 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "netsetup/address_pool.h"
+#include "runtime/config_edit.h"
+#include "runtime/config_show.h"
 #include "runtime/network_plan.h"
 #include "runtime/state.h"
 #include "storage/root_check.h"
@@ -86,24 +88,6 @@ void fill_directory(const std::string& directory, const Identity& identity, cons
     sys::make_directory(directory + part, 0755);
     sys::chown_path(directory + part, owner, owner);
   }
-}
-
-std::string replace_name_line(const std::string& text, const std::string& name) {
-  std::string out;
-  bool in_top_level = true;
-  size_t begin = 0;
-  while (begin < text.size()) {
-    const size_t end = std::min(text.find('\n', begin), text.size() - 1) + 1;
-    const std::string line = text.substr(begin, end - begin);
-    const std::string_view trimmed = trim(line);
-    if (trimmed.starts_with('[')) in_top_level = false;
-    const size_t equals = trimmed.find('=');
-    const bool is_name =
-        in_top_level && equals != std::string_view::npos && trim(trimmed.substr(0, equals)) == "name";
-    out += is_name ? fmt::format("name = \"{}\"\n", name) : line;
-    begin = end;
-  }
-  return out;
 }
 
 // Who has the number according to the containers themselves; empty for none.
@@ -183,6 +167,7 @@ Installation open_installation() {
   installation.paths = paths_from_environment();
   installation.settings = load_host_settings(installation.paths.host_config);
   installation.facts.online_cpus = quotas::online_cpus();
+  installation.facts.online_nodes = quotas::online_nodes();
   return installation;
 }
 
@@ -209,6 +194,12 @@ FileLock lock_container(const Paths& paths, const std::string& name) {
   remove_unused_run_directory(paths, name);  // the lock of one that was destroyed meanwhile has made it anew
   require_container(paths, name);
   return lock;
+}
+
+FileLock lock_config(const Paths& paths, const std::string& name) {
+  return FileLock::acquire(
+      paths.runtime(name) + "/config.lock", kLockTimeout,
+      fmt::format("container '{}' is being changed since {} s", name, kLockTimeout.count()));
 }
 
 bool container_exists(const Paths& paths, const std::string& name) {
@@ -278,21 +269,46 @@ Identity load_identity(const Paths& paths, const std::string& name) {
   });
 }
 
-StoredContainer load_container(const Installation& installation, const std::string& name) {
-  require_container(installation.paths, name);
+namespace {
+
+StoredContainer load_with_config(const Installation& installation, const std::string& name, std::string path,
+                                 std::string text) {
   StoredContainer stored;
   stored.name = name;
   stored.identity = load_identity(installation.paths, name);
   if (sys::exists(installation.paths.container(name) + kMarkName))
     stored.durability = Durability::until_reboot;
-  const std::string path = config_path(installation.paths, name);
-  stored.config.path = path;
-  stored.config.text = read_file(path);
-  stored.config.spec = parse_config(stored.config.text, path, name, installation.facts);
+  stored.config.path = std::move(path);
+  stored.config.text = std::move(text);
+  stored.config.spec = parse_config(stored.config.text, stored.config.path, name, installation.facts);
   if (stored.config.spec.name != name)
-    throw usage_error(fmt::format("'{}' sets the name '{}'", path, stored.config.spec.name))
+    throw usage_error(fmt::format("'{}' sets the name '{}'", stored.config.path, stored.config.spec.name))
         .hint(fmt::format("use 'holm rename {} {}'", name, stored.config.spec.name));
   return stored;
+}
+
+}  // namespace
+
+StoredContainer load_container(const Installation& installation, const std::string& name) {
+  require_container(installation.paths, name);
+  const std::string path = config_path(installation.paths, name);
+  return load_with_config(installation, name, path, read_file(path));
+}
+
+StoredContainer load_running_container(const Installation& installation, const std::string& name) {
+  require_container(installation.paths, name);
+  const std::string path = live_config_path(installation.paths, name);
+  auto text = read_file_if_exists(path);
+  return text ? load_with_config(installation, name, path, std::move(*text))
+              : load_container(installation, name);
+}
+
+void save_config(const Paths& paths, const ConfigFile& config) {
+  write_file_durably(config_path(paths, config.spec.name), config.text);
+}
+
+std::string live_config_path(const Paths& paths, const std::string& name) {
+  return paths.runtime(name) + "/live.toml";
 }
 
 void replace_config(const Installation& installation, const StoredContainer& stored,
@@ -305,7 +321,7 @@ void replace_config(const Installation& installation, const StoredContainer& sto
                             stored.name))
         .hint(fmt::format("'holm destroy {}' first, or use another name", stored.name));
   check_root(installation, after.root);
-  write_file_durably(config_path(installation.paths, stored.name), config.text);
+  save_config(installation.paths, config);
 }
 
 void remove_container_files(const Paths& paths, const std::string& name, RunDirectory run_directory) {
@@ -328,7 +344,8 @@ void remove_container_files(const Paths& paths, const std::string& name, RunDire
 
 void rename_container_files(const Paths& paths, const std::string& from, const std::string& to) {
   step("rewrite the name in the config", [&] {
-    write_file_durably(config_path(paths, from), replace_name_line(read_file(config_path(paths, from)), to));
+    const std::string text = read_file(config_path(paths, from));
+    write_file_durably(config_path(paths, from), replace_in_config(text, {"name", toml_text(to)}));
   });
   step("rename the container's directory", [&] {
     sys::rename_new(paths.container(from), paths.container(to));

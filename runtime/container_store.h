@@ -44,6 +44,10 @@ FileLock lock_name(const Paths& paths, const std::string& name);
 // then.
 FileLock lock_container(const Paths& paths, const std::string& name);
 
+// Held while a config changes, and while a monitor restarts a container with what it finds there: a restart
+// takes all of a change or nothing. The run directory must be there.
+FileLock lock_config(const Paths& paths, const std::string& name);
+
 bool container_exists(const Paths& paths, const std::string& name);
 // Names of all containers, also of damaged ones.
 std::vector<std::string> container_names(const Paths& paths);
@@ -63,6 +67,12 @@ void remove_unused_run_directory(const Paths& paths, const std::string& name);
 bool is_outlived(const Paths& paths, const std::string& name);
 // Reads and validates what is stored.
 StoredContainer load_container(const Installation& installation, const std::string& name);
+// The same of a running container, with what was changed for this run only ("holm set --now"): that stands
+// in the run directory, goes with the run, and is not what the next start takes.
+StoredContainer load_running_container(const Installation& installation, const std::string& name);
+// Replaces the stored config of a container, durably. The caller holds the container's lock.
+void save_config(const Paths& paths, const ConfigFile& config);
+std::string live_config_path(const Paths& paths, const std::string& name);
 Identity load_identity(const Paths& paths, const std::string& name);
 // Takes a changed config file for a container that is not running; root and user_namespace cannot change.
 void replace_config(const Installation& installation, const StoredContainer& stored,

@@ -200,7 +200,7 @@ int exec_in_container(const Installation& installation, const ExecOptions& optio
   if (!isolation::is_program_protected())
     throw Error("the program must be protected before it enters a container");
   const Observation seen = find_running(installation, options.name);
-  const StoredContainer container = load_container(installation, options.name);
+  const StoredContainer container = load_running_container(installation, options.name);
   const auto cgroup = container_cgroup(installation.paths, container.identity.number);
   quotas::CgroupEntry entry = cgroup->open_entry();
   JoinPlan plan;

@@ -18,6 +18,7 @@
 #include "quotas/systemd_scope.h"
 #include "runtime/cleanup.h"
 #include "runtime/ending.h"
+#include "runtime/frozen_moment.h"
 #include "runtime/launch.h"
 
 namespace holm::runtime {
@@ -122,6 +123,16 @@ void write_stopped(const Installation& installation, State state, const std::str
     state.last_exit = ExitRecord{.status = kExitHolmFailed, .reason = reason, .at = std::time(nullptr)};
   }
   write_state(installation.paths, state);
+}
+
+// Looks when the monitor has dealt with an end of init that came just now: it writes what becomes of it.
+Observation await_what_is_stopping(const Installation& installation, const std::string& name) {
+  const auto end = Clock::now() + kMonitorPatience;
+  for (;;) {
+    Observation seen = look(installation, name);
+    if (seen.condition != Condition::stopping || Clock::now() >= end) return seen;
+    sys::pidfd_wait_ended(seen.monitor.get(), milliseconds(2));
+  }
 }
 
 // Waits until the monitor has started the next init, or has given up.
@@ -362,7 +373,8 @@ std::optional<int> wait(const Installation& installation, const std::string& nam
 }
 
 void settle(const Installation& installation, const std::string& name) {
-  Observation seen = look(installation, name);
+  Observation seen = await_what_is_stopping(installation, name);
+  if (seen.has_init()) end_forgotten_moment(installation.paths, name, seen.state->number);
   if (seen.condition == Condition::orphaned) {
     step("adopt the container", [&] {
       MonitorOptions options;

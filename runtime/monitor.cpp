@@ -86,18 +86,15 @@ class Monitor {
       : options_(options),
         inherited_(std::move(inherited)),
         installation_(open_installation()),
-        container_(load_container(installation_, options.name)),
         run_directory_(installation_.paths.runtime(options.name)) {
-    if (!options.command.empty()) {
-      container_.config.spec.payload.kind = PayloadKind::command;
-      container_.config.spec.payload.arguments = options.command;
-    }
+    load();
   }
 
   int run();
   void report_failure(const Error& error);
 
  private:
+  void load();
   void begin_state();
   void start_init();
   void adopt_init();
@@ -146,6 +143,8 @@ int Monitor::run() {
       // system.
       release_root(run_directory_);
       try {
+        const FileLock config = lock_config(installation_.paths, options_.name);
+        load();
         start_init();
         break;
       } catch (Error& error) {
@@ -166,6 +165,13 @@ int Monitor::run() {
       return 0;
     }
   }
+}
+
+void Monitor::load() {
+  container_ = load_container(installation_, options_.name);
+  if (options_.command.empty()) return;
+  container_.config.spec.payload.kind = PayloadKind::command;
+  container_.config.spec.payload.arguments = options_.command;
 }
 
 void Monitor::begin_state() {
@@ -199,6 +205,7 @@ StdioPlan Monitor::prepare_stdio() {
 }
 
 void Monitor::start_init() {
+  sys::remove_file(live_config_path(installation_.paths, options_.name));  // of the run before
   with_undo([&](UndoStack& undo) {
     LaunchRequest request;
     request.installation = &installation_;
@@ -264,9 +271,10 @@ InitEnd Monitor::wait_for_end() {
 void Monitor::finish_run(const InitEnd& end) {
   if (console_) console_->drain();
   OomFacts oom;
-  ignore_errors(
-      [&] { oom.kills = cgroup_->usage().oom_kills; });  // the group may be gone; then nothing is known
-  oom.limit = spec().limits.memory.limit;
+  ignore_errors([&] {  // the group may be gone; then nothing is known
+    oom.kills = cgroup_->usage().oom_kills;
+    oom.limit = cgroup_->read_limits().memory.limit;
+  });
   state_.last_exit = describe_end(end, oom, intent_);
   log_line(state_.last_exit->reason);
   if (Clock::now() - init_started_ >= kStableAfter) crashes_ = 0;

@@ -62,6 +62,10 @@ _holm_positional() {
       [[ $1 == *import ]] || _holm_offer "$3" "$("${_holm_command[@]}" template list 2>/dev/null | sed '1d; s/ .*//')"
       ;;
     rename:NEW-NAME) ;;
+    *:KEY=VALUE*)
+      _holm_offer "$3" "$(_holm_block Keys "$2" | sed 's/^  \([a-z_.]*\).*/\1=/')"
+      compopt -o nospace 2>/dev/null
+      ;;
     *:*NAME*) _holm_offer "$3" "$("${_holm_command[@]}" list -a -H -o name 2>/dev/null)" ;;
     *:busybox*) _holm_offer "$3" "${kind//|/ }" ;;
     *:DIR*) _holm_offer_files "$3" ;;

@@ -1,0 +1,163 @@
+// CPU time as containers get it under contention: shares by weight, caps, bursts.
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <thread>
+
+#include "base/file.h"
+#include "tests/support/inside.h"
+#include "tests/support/slow_host.h"
+
+using namespace holm;
+using namespace holm::test;
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+namespace {
+
+unsigned cpu_count() { return static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_ONLN)); }
+
+// A busy loop for each CPU.
+std::string busy(unsigned loops) {
+  return fmt::format(
+      "command = [\"/bin/sh\", \"-c\", \"for i in $(seq {}); do while :; do :; done & done; wait\"]\n",
+      loops);
+}
+
+std::string on_last_cpu() { return fmt::format("pin = \"{}\"\n", cpu_count() - 1); }
+
+// What all CPUs, or one ("cpu1"), were idle since the host's start, in seconds: proc_stat(5).
+double idle_seconds(const std::string& cpu) {
+  for (const std::string& line : split(read_file("/proc/stat"), '\n'))
+    if (const auto words = split_words(line); words.size() > 5 && words[0] == cpu)
+      return static_cast<double>(parse_unsigned(words[4]).value_or(0) +
+                                 parse_unsigned(words[5]).value_or(0)) /
+             static_cast<double>(::sysconf(_SC_CLK_TCK));
+  return 0;
+}
+
+// CPU seconds that each container uses within `window`, how long that was, and what the CPUs were idle.
+struct Measured {
+  std::vector<double> used;
+  double seconds = 0;
+  double idle = 0;
+};
+
+Measured measure(const Installation& installation, const std::vector<std::string>& names,
+                 std::chrono::milliseconds window, const std::string& cpu = "cpu") {
+  const auto sample = [&] {
+    std::vector<double> used;
+    std::vector<std::string> words = {"--json", "list"};
+    words.insert(words.end(), names.begin(), names.end());
+    for (const json& row : json::parse(installation.holm_ok(words)))
+      used.push_back(row["cpu_time_ns"].get<double>() / 1e9);
+    return used;
+  };
+  std::this_thread::sleep_for(500ms);  // until all loops run
+  const auto begin = Clock::now();
+  Measured measured{sample(), 0, -idle_seconds(cpu)};
+  std::this_thread::sleep_for(window);
+  measured.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  measured.idle += idle_seconds(cpu);
+  const std::vector<double> after = sample();
+  for (size_t i = 0; i < names.size(); ++i) measured.used[i] = after[i] - measured.used[i];
+  return measured;
+}
+
+// Starts a container for each weight, and compares what each gets with its share of what all get.
+void check_shares(const std::vector<unsigned>& weights, unsigned loops, const std::string& cpu_lines) {
+  const Installation installation;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    names.push_back(fmt::format("box{}", i));
+    installation.start(names.back(),
+                       busy(loops) + fmt::format("[cpu]\nweight = {}\n", weights[i]) + cpu_lines);
+  }
+  const std::vector<double> used = measure(installation, names, 6s).used;
+  const double all = std::accumulate(used.begin(), used.end(), 0.0);
+  const double weight_sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+  double worst = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const double ideal = all * weights[i] / weight_sum;
+    worst = std::max(worst, std::abs(used[i] / ideal - 1));
+    CHECK_MESSAGE(std::abs(used[i] / ideal - 1) <= 0.03, "weight ", weights[i], " got ", used[i] / all * 100,
+                  " %, not ", ideal / all * 100);
+  }
+  MESSAGE(weights.size(), " containers: ", worst * 100, " % from the ideal");
+}
+
+}  // namespace
+
+TEST_CASE("two, four and eight containers share CPUs by weight within 3 % of the ideal") {
+  HOLM_REQUIRES("root", have_root());
+  struct Case {
+    std::vector<unsigned> weights;
+    unsigned loops;
+    std::string cpu_lines;
+  };
+  const std::vector<Case> cases = {
+      {{256, 256, 512, 512, 768, 768, 1024, 1024}, 1, on_last_cpu()},
+      {{256, 256, 512, 1024}, 1, on_last_cpu()},
+      {{256, 512, 768, 1024}, cpu_count(), ""},
+      {{256, 512}, 1, on_last_cpu()},
+  };
+  for (size_t number = 0; number < cases.size(); ++number)
+    if (is_in_part(number)) check_shares(cases[number].weights, cases[number].loops, cases[number].cpu_lines);
+}
+
+TEST_CASE("a weight that changes while it runs counts at once") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  for (const char* name : {"box0", "box1"}) installation.start(name, busy(1) + "[cpu]\n" + on_last_cpu());
+  installation.holm_ok({"set", "box1", "cpu.weight=1024"});
+  const std::vector<double> used = measure(installation, {"box0", "box1"}, 5s).used;
+  CHECK(used[1] / used[0] == doctest::Approx(4).epsilon(0.03));
+}
+
+TEST_CASE("time that others leave goes to whoever wants it") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  installation.start("light", busy(1) + "[cpu]\nweight = 1\n" + on_last_cpu());
+  installation.start("heavy",
+                     "command = [\"/bin/sleep\", \"1000\"]\n[cpu]\nweight = 65536\n" + on_last_cpu());
+  const Measured measured = measure(installation, {"light"}, 3s, fmt::format("cpu{}", cpu_count() - 1));
+  CHECK(measured.idle / measured.seconds < 0.03);
+  CHECK(measured.used[0] / measured.seconds > 0.1);  // other programs of the host weigh more
+}
+
+TEST_CASE("a cap holds within 1 % of a CPU over 5 s, from 1 % to all CPUs") {
+  HOLM_REQUIRES("root", have_root());
+  std::vector<unsigned> caps = {1, 50, 100 * cpu_count(), 10, 25};
+  if (cpu_count() > 1) caps.insert(caps.end(), {100, 150});
+  for (size_t number = 0; number < caps.size(); ++number) {
+    if (!is_in_part(number)) continue;
+    const unsigned cap = caps[number];
+    CAPTURE(cap);
+    const Installation installation;
+    installation.start("box", busy(cpu_count()) + fmt::format("[cpu]\ncap = {}\n", cap));
+    const Measured measured = measure(installation, {"box"}, 5s);
+    const double percent = measured.used[0] / measured.seconds * 100;
+    MESSAGE("cap ", cap, ": ", percent, " %");
+    CHECK(percent <= cap + 1);
+    // Less only where the rest of the host leaves no more.
+    CHECK((percent >= cap - 1 || measured.idle / measured.seconds < 0.05));
+  }
+}
+
+TEST_CASE("a burst lets a container use what its cap left, and no more than that") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  installation.start("box", "command = [\"/bin/sleep\", \"1000\"]\n[cpu]\ncap = 20\nburst = 20\n");
+  const json held =
+      json::parse(installation.holm_ok({"--json", "inspect", "box"}))["limits_in_kernel"]["cpu"];
+  HOLM_REQUIRES("a kernel that can save up CPU time", held["burst_percent"] == 20);
+  installation.holm_ok({"set", "box", "cpu.cap=10", "cpu.burst=10"});  // never above the cap on the way
+  installation.holm_ok({"set", "box", "cpu.cap=50", "cpu.burst=40"});
+  installation.holm_ok({"set", "box", "cpu.burst=0"});
+  CHECK(json::parse(installation.holm_ok(
+            {"--json", "inspect", "box"}))["limits_in_kernel"]["cpu"]["burst_percent"] == 0);
+}
