@@ -67,8 +67,8 @@ void remove_unused_run_directory(const Paths& paths, const std::string& name);
 bool is_outlived(const Paths& paths, const std::string& name);
 // Reads and validates what is stored.
 StoredContainer load_container(const Installation& installation, const std::string& name);
-// The same of a running container, with what was changed for this run only ("holm set --now"): that stands
-// in the run directory, goes with the run, and is not what the next start takes.
+// The same of a running container: what its run was given, which stands in the run directory. The stored
+// config, which the next start takes, may say something else by now.
 StoredContainer load_running_container(const Installation& installation, const std::string& name);
 // Replaces the stored config of a container, durably. The caller holds the container's lock.
 void save_config(const Paths& paths, const ConfigFile& config);

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/step.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -205,7 +206,7 @@ StdioPlan Monitor::prepare_stdio() {
 }
 
 void Monitor::start_init() {
-  sys::remove_file(live_config_path(installation_.paths, options_.name));  // of the run before
+  replace_file(live_config_path(installation_.paths, options_.name), container_.config.text);
   with_undo([&](UndoStack& undo) {
     LaunchRequest request;
     request.installation = &installation_;

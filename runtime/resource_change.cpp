@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/step.h"
-#include "base/sys.h"
 #include "base/text.h"
 #include "base/undo.h"
 #include "isolation/resource_limits.h"
@@ -94,15 +93,6 @@ bool is_lowered(std::optional<Bytes> before, std::optional<Bytes> after) {
   return after && (!before || *after < *before);
 }
 
-// What a run was given apart from its config, or nothing where both say the same.
-void write_live_config(const Installation& installation, const ConfigFile& live, const ConfigFile& saved) {
-  const std::string path = live_config_path(installation.paths, saved.spec.name);
-  if (show_spec(live.spec) == show_spec(saved.spec))
-    sys::remove_file(path);
-  else
-    replace_file(path, live.text);
-}
-
 class ResourceChange {
  public:
   ResourceChange(const Installation& installation, const std::vector<KeyChange>& changes, ChangeScope scope)
@@ -142,9 +132,9 @@ class ResourceChange {
          [&] { write_process_limits(Direction::raise, seen, live.spec, after.spec, undo); });
     undo.push("put the limits back", [this, live, after] { write_limits(after.spec, live.spec); });
     report_.warnings = step("write limits", [&] { return write_limits(live.spec, after.spec); });
-    undo.push("put the run's config back",
-              [this, live, saved] { write_live_config(installation_, live, saved); });
-    step("record what the run has", [&] { write_live_config(installation_, after, next); });
+    const std::string path = live_config_path(installation_.paths, seen.name);
+    undo.push("put the run's config back", [path, live] { replace_file(path, live.text); });
+    step("record what the run has", [&] { replace_file(path, after.text); });
     save(saved, next, undo);
     step("lower process limits",
          [&] { write_process_limits(Direction::lower, seen, live.spec, after.spec, undo); });

@@ -79,6 +79,10 @@ TEST_CASE("--now is for this run, --saved for the next ones") {
   HOLM_REQUIRES("root", have_root());
   const Installation installation;
   installation.start("box", std::string(kIdle) + "[pids]\nlimit = 90\n");
+  installation.holm_ok({"set", "--saved", "box", "pids.limit=80"});
+  installation.holm_ok({"set", "box", "cpu.weight=300"});
+  CHECK(kernel_limits(installation, "box")["pids"]["limit"] == 90);  // not what is saved for the next start
+  installation.holm_ok({"set", "--saved", "box", "pids.limit=90"});
   const std::string before = stored_config(installation, "box");
   installation.holm_ok({"set", "--now", "box", "pids.limit=50", "limits.nofile=200"});
   CHECK(kernel_limits(installation, "box")["pids"]["limit"] == 50);
