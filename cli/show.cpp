@@ -125,6 +125,10 @@ json row_json(const Row& row) {
           {"status", exit->status},       {"signal", exit->signal}, {"out_of_memory", exit->out_of_memory},
           {"requested", exit->requested}, {"reason", exit->reason}, {"at", exit->at}};
   }
+  if (row.recorded && row.recorded->oom_victim) {
+    const runtime::OomVictim& victim = *row.recorded->oom_victim;
+    value["last_oom_kill"] = {{"process", victim.process}, {"pid", victim.pid}, {"at", victim.at}};
+  }
   if (!row.alive) return value;
   value["pid"] = row.pid;
   value["monitor_pid"] = row.recorded->monitor.pid;

@@ -45,6 +45,7 @@ class GroupSet final : public Cgroup {
   Limits read_limits() const override;
   UniqueFd watch_oom() const override;
   short oom_poll_events() const override;
+  std::string memory_group() const override;
   bool exists() const override;
   void remove() override;
   std::vector<std::string> directories() const override;
@@ -193,6 +194,11 @@ UniqueFd GroupSet::watch_oom() const {
 short GroupSet::oom_poll_events() const {
   const Group* group = find("memory");
   return group ? group->oom_poll_events() : short{0};
+}
+
+std::string GroupSet::memory_group() const {
+  const Group* group = find("memory");
+  return group ? group->path_in_hierarchy() : "";
 }
 
 bool GroupSet::exists() const {

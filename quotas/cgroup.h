@@ -125,6 +125,8 @@ class Cgroup {
   // removed: compare usage().oom_kills.
   virtual UniqueFd watch_oom() const = 0;
   virtual short oom_poll_events() const = 0;  // POLLIN (v1) or POLLPRI (v2, POLLERR comes along)
+  // The path of the group that memory is counted in, as the kernel's log has it: "/holm/7".
+  virtual std::string memory_group() const = 0;
 
   virtual bool exists() const = 0;
   // Removes the groups with all nested ones; nothing to do where they are gone. Retries EBUSY for up to a

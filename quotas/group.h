@@ -41,6 +41,7 @@ class Group {
   const std::string& directory() const { return directory_; }
   uint32_t number() const { return number_; }
   std::string file(std::string_view name) const;
+  std::string path_in_hierarchy() const { return directory_.substr(base_.size()); }
   bool has(std::string_view controller) const;
   bool exists() const;
 

@@ -43,7 +43,10 @@ ExitRecord describe_end(const InitEnd& end, const OomFacts& oom, Intent intent) 
     record.reason = "killed: " + describe_oom(oom);
   } else {
     record.reason = describe_status(end, intent);
-    if (record.out_of_memory) record.reason += "; the kernel killed a process of it: " + describe_oom(oom);
+    if (record.out_of_memory)
+      record.reason +=
+          fmt::format("; the kernel killed {} of it: {}",
+                      oom.victim.empty() ? "a process" : fmt::format("'{}'", oom.victim), describe_oom(oom));
   }
   return record;
 }

@@ -20,6 +20,7 @@ struct InitEnd {
 struct OomFacts {
   uint64_t kills = 0;
   std::optional<Bytes> limit;
+  std::string victim;  // the process that was killed last; empty where that is not known
 };
 
 // The kernel ends a pid namespace's init by SIGHUP for reboot(RESTART) and by SIGINT for halt and power off

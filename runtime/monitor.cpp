@@ -26,6 +26,7 @@
 #include "runtime/control.h"
 #include "runtime/exit_record.h"
 #include "runtime/launch.h"
+#include "runtime/oom_watch.h"
 #include "runtime/process_end.h"
 
 namespace holm::runtime {
@@ -102,6 +103,7 @@ class Monitor {
   StdioPlan prepare_stdio();
   // Serves the console and other commands until `pidfd` (or, with -1, the time) ends the wait.
   void serve_until(int pidfd, std::optional<Clock::time_point> end);
+  void note_oom_kills(bool ready);
   InitEnd wait_for_end();
   void finish_run(const InitEnd& end);
   void pause_before_restart();
@@ -121,6 +123,9 @@ class Monitor {
   std::unique_ptr<ControlSocket> control_;
   std::unique_ptr<Console> console_;
   std::unique_ptr<quotas::Cgroup> cgroup_;
+  std::unique_ptr<OomWatch> oom_watch_;  // of this run
+  bool is_oom_recorded_ = true;
+  Clock::time_point oom_recorded_at_;
   UniqueFd init_;
   std::vector<UniqueFd> detached_;
   Clock::time_point init_started_;
@@ -222,7 +227,9 @@ void Monitor::start_init() {
     state_.started_at = std::time(nullptr);
     init_ = std::move(running.pidfd);
     init_started_ = Clock::now();
+    state_.oom_victim.reset();
     step("record that it runs", [&] { record(Phase::running); });
+    oom_watch_ = std::make_unique<OomWatch>(*cgroup_);
     undo.dismiss();
   });
   inherited_.lock.reset();
@@ -235,6 +242,7 @@ void Monitor::adopt_init() {
   auto init = open_process(state_.init);
   init_ = init ? std::move(*init) : UniqueFd();
   init_started_ = Clock::now();
+  oom_watch_ = std::make_unique<OomWatch>(*cgroup_);
   record(Phase::running);
   log_line("adopted the container; its console is lost");
 }
@@ -245,6 +253,7 @@ void Monitor::serve_until(int pidfd, std::optional<Clock::time_point> end) {
     wanted.clear();
     wanted.push_back({pidfd, POLLIN, 0});
     wanted.push_back({control_->fd(), POLLIN, 0});
+    wanted.push_back(oom_watch_ ? oom_watch_->wanted() : pollfd{-1, 0, 0});
     if (console_) console_->add_to(wanted);
     int timeout = -1;
     if (end) {
@@ -252,15 +261,35 @@ void Monitor::serve_until(int pidfd, std::optional<Clock::time_point> end) {
       if (left.count() <= 0) return;
       timeout = static_cast<int>(left.count());
     }
+    if (const auto patience = oom_watch_ ? oom_watch_->patience() : std::nullopt)
+      timeout =
+          static_cast<int>(timeout < 0 ? patience->count() : std::min<int64_t>(timeout, patience->count()));
     if (::poll(wanted.data(), wanted.size(), timeout) < 0) {
       if (errno == EINTR) continue;
       throw Error::system("wait for the container");
     }
     if (wanted[1].revents) control_->serve([&](Intent intent) { intent_ = intent; });
     if (console_) console_->handle(wanted);
+    note_oom_kills(wanted[2].revents != 0);
     if (wanted[0].revents) return;
     if (pidfd < 0 && intent_ == Intent::stop) return;
   }
+}
+
+void Monitor::note_oom_kills(bool ready) {
+  if (!oom_watch_) return;
+  for (const quotas::OomKill& kill : oom_watch_->take(ready)) {
+    const std::string name = printable(kill.process);
+    log_line(fmt::format("out of memory{}: the kernel killed '{}' (pid {})",
+                         kill.by_limit ? "" : " on the host", name, kill.pid));
+    state_.oom_victim = OomVictim{name, kill.pid, std::time(nullptr)};
+    is_oom_recorded_ = false;
+  }
+  // A container that goes beyond its limit all the time does not make its monitor write all the time.
+  if (is_oom_recorded_ || Clock::now() - oom_recorded_at_ < milliseconds(500)) return;
+  ignore_errors([&] { record(state_.phase); });  // a full /run; the log has it
+  is_oom_recorded_ = true;
+  oom_recorded_at_ = Clock::now();
 }
 
 InitEnd Monitor::wait_for_end() {
@@ -272,6 +301,8 @@ InitEnd Monitor::wait_for_end() {
 void Monitor::finish_run(const InitEnd& end) {
   if (console_) console_->drain();
   OomFacts oom;
+  note_oom_kills(true);
+  if (state_.oom_victim) oom.victim = state_.oom_victim->process;
   ignore_errors([&] {  // the group may be gone; then nothing is known
     oom.kills = cgroup_->usage().oom_kills;
     oom.limit = cgroup_->read_limits().memory.limit;
@@ -282,6 +313,7 @@ void Monitor::finish_run(const InitEnd& end) {
   remove_kernel_objects(installation_.paths, state_.number, Links::leave_to_kernel);
   init_.reset();
   state_.init = {};
+  oom_watch_.reset();
 }
 
 void Monitor::pause_before_restart() {

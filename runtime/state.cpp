@@ -58,6 +58,10 @@ ExitRecord exit_from_json(const json& value) {
   return record;
 }
 
+OomVictim victim_from_json(const json& value) {
+  return {value.at("process"), number_from<pid_t>(value, "pid"), number_from<int64_t>(value, "at")};
+}
+
 // Field 22 and the state letter of /proc/PID/stat; the command name before them may hold blanks and
 // parentheses.
 std::optional<std::pair<char, uint64_t>> stat_of(pid_t pid) {
@@ -104,6 +108,8 @@ std::string encode_state(const State& state) {
                 {"restarts", state.restarts},  {"addresses", state.addresses},
                 {"warnings", state.warnings},  {"remove_when_stopped", state.remove_when_stopped}};
   if (state.last_exit) value["last_exit"] = to_json(*state.last_exit);
+  if (const auto& victim = state.oom_victim)
+    value["oom_victim"] = {{"process", victim->process}, {"pid", victim->pid}, {"at", victim->at}};
   return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
@@ -126,6 +132,7 @@ State decode_state(const std::string& text) {
     state.warnings = value.at("warnings");
     state.remove_when_stopped = value.at("remove_when_stopped");
     if (value.contains("last_exit")) state.last_exit = exit_from_json(value.at("last_exit"));
+    if (value.contains("oom_victim")) state.oom_victim = victim_from_json(value.at("oom_victim"));
     return state;
   } catch (const json::exception& failure) {
     throw Error(fmt::format("not a state file: {}", failure.what()));

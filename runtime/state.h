@@ -45,6 +45,13 @@ struct ExitRecord {
   int64_t at = 0;  // seconds since the epoch
 };
 
+// The last process of a run that the kernel killed for want of memory.
+struct OomVictim {
+  std::string process;  // printable
+  pid_t pid = 0;        // on the host
+  int64_t at = 0;       // seconds since the epoch
+};
+
 struct State {
   std::string name;
   uint32_t number = 0;
@@ -57,6 +64,7 @@ struct State {
   std::vector<std::string> addresses;
   std::vector<std::string> warnings;
   std::optional<ExitRecord> last_exit;
+  std::optional<OomVictim> oom_victim;
   bool remove_when_stopped = false;
 };
 

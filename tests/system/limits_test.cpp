@@ -98,6 +98,10 @@ TEST_CASE("what the kernel kills below init is told, too") {
                      "\"32M\"\nswap = \"0\"\n");
   CHECK(eventually([&] { return inspect(installation, "box")["oom_kills"] == 1; }, std::chrono::seconds(20)));
   CHECK(installation.column("box", "state") == "running");
+  CHECK(eventually([&] { return inspect(installation, "box").contains("last_oom_kill"); }));
+  CHECK(inspect(installation, "box")["last_oom_kill"]["process"] == "tail");
+  CHECK(installation.holm_ok({"log", "--monitor", "box"})
+            .find("out of memory: the kernel killed 'tail' (pid ") != std::string::npos);
   CHECK(inspect(installation, "box")["memory_peak_bytes"].get<uint64_t>() <= 32 << 20);
 }
 

@@ -79,7 +79,7 @@ TEST_CASE("an init that ran out of memory is told so, with the limit and the cur
   installation.start("child", shell("tail /dev/zero; exit $?") + limits);
   CHECK(reaches(installation, "child", "stopped", 30s));
   CHECK(installation.column("child", "reason") ==
-        "exited with status 137; the kernel killed a process of it: out of memory at 64 MiB; raise "
+        "exited with status 137; the kernel killed 'tail' of it: out of memory at 64 MiB; raise "
         "memory.limit");
 }
 
