@@ -341,16 +341,16 @@ TEST_CASE("many sets at once are made one after the other, none is lost") {
   const Installation installation;
   installation.start("box", kIdle);
   std::vector<pid_t> commands;
-  for (const char* change : {"cpu.weight=400", "cpu.cap=40", "pids.limit=40", "memory.limit=400M",
+  for (const char* change : {"cpu.weight=512", "cpu.cap=40", "pids.limit=40", "memory.limit=400M",
                              "memory.barrier=300M", "limits.nofile=400"})
     commands.push_back(installation.holm_background({"set", "box", change}));
   for (const pid_t command : commands) CHECK(wait_status(command) == 0);
   const std::string config = stored_config(installation, "box");
-  for (const char* line : {"weight = 400\n", "cap = 40\n", "limit = 40\n", "limit = \"400M\"\n",
+  for (const char* line : {"weight = 512\n", "cap = 40\n", "limit = 40\n", "limit = \"400M\"\n",
                            "barrier = \"300M\"\n", "nofile = 400\n"})
     CHECK_MESSAGE(config.find(line) != std::string::npos, config);
   const json held = kernel_limits(installation, "box");
-  CHECK(held["cpu"]["weight"] == 400);
+  CHECK(held["cpu"]["weight"] == 512);
   CHECK(held["memory"]["barrier"] == 300 << 20);
   CHECK(held["pids"]["limit"] == 40);
 }

@@ -68,6 +68,10 @@ Measured measure(const Installation& installation, const std::vector<std::string
   return measured;
 }
 
+// An emulated CPU stands still whenever its host has no time for it, tens of milliseconds each, and what ran
+// then is charged with them.
+double tolerance() { return patience() > 1 ? 0.15 : 0.03; }
+
 // Starts a container for each weight, and compares what each gets with its share of what all get.
 void check_shares(const std::vector<unsigned>& weights, unsigned loops, const std::string& cpu_lines) {
   const Installation installation;
@@ -84,8 +88,8 @@ void check_shares(const std::vector<unsigned>& weights, unsigned loops, const st
   for (size_t i = 0; i < weights.size(); ++i) {
     const double ideal = all * weights[i] / weight_sum;
     worst = std::max(worst, std::abs(used[i] / ideal - 1));
-    CHECK_MESSAGE(std::abs(used[i] / ideal - 1) <= 0.03, "weight ", weights[i], " got ", used[i] / all * 100,
-                  " %, not ", ideal / all * 100);
+    CHECK_MESSAGE(std::abs(used[i] / ideal - 1) <= tolerance(), "weight ", weights[i], " got ",
+                  used[i] / all * 100, " %, not ", ideal / all * 100);
   }
   MESSAGE(weights.size(), " containers: ", worst * 100, " % from the ideal");
 }
@@ -115,7 +119,7 @@ TEST_CASE("a weight that changes while it runs counts at once") {
   for (const char* name : {"box0", "box1"}) installation.start(name, busy(1) + "[cpu]\n" + on_last_cpu());
   installation.holm_ok({"set", "box1", "cpu.weight=1024"});
   const std::vector<double> used = measure(installation, {"box0", "box1"}, 5s).used;
-  CHECK(used[1] / used[0] == doctest::Approx(4).epsilon(0.03));
+  CHECK(used[1] / used[0] == doctest::Approx(4).epsilon(tolerance()));
 }
 
 TEST_CASE("time that others leave goes to whoever wants it") {
@@ -142,9 +146,10 @@ TEST_CASE("a cap holds within 1 % of a CPU over 5 s, from 1 % to all CPUs") {
     const Measured measured = measure(installation, {"box"}, 5s);
     const double percent = measured.used[0] / measured.seconds * 100;
     MESSAGE("cap ", cap, ": ", percent, " %");
-    CHECK(percent <= cap + 1);
+    const double off = patience();  // as with shares
+    CHECK(percent <= cap + off);
     // Less only where the rest of the host leaves no more.
-    CHECK((percent >= cap - 1 || measured.idle / measured.seconds < 0.05));
+    CHECK((percent >= cap - off || measured.idle / measured.seconds < 0.05));
   }
 }
 
