@@ -38,6 +38,7 @@ class GroupSet final : public Cgroup {
   void thaw() override;
   bool is_frozen() const override;
   std::vector<pid_t> processes() const override { return tree_processes(tracker().directory()); }
+  void lift_io_limits() override;
   void kill_all(std::chrono::milliseconds timeout) override { kill_groups(groups_, tracker(), timeout); }
   Usage usage() const override;
   Limits read_limits() const override;
@@ -50,6 +51,7 @@ class GroupSet final : public Cgroup {
  private:
   Group* find(std::string_view controller) const;
   Group& need(std::string_view controller, std::string_view key) const;
+  Group* find_io() const;
   Group* find_freezer() const;
   Group& tracker() const;
 
@@ -93,6 +95,11 @@ std::vector<std::string> GroupSet::apply(const Limits& limits) {
   }
   if (Group* group = find("memory")) group->write_memory(limits.memory, freshness_, warnings);
   if (Group* group = find("pids")) group->write_pids(limits.pids, freshness_);
+  if (Group* group = find_io())
+    group->write_io(limits.io, freshness_, warnings);
+  else if (!io_keys(limits.io).empty())
+    warnings.push_back(without_effect(io_keys(limits.io)) +
+                       ": this host has no cgroup controller 'io' or 'blkio' (CONFIG_BLK_CGROUP is off)");
   freshness_ = Freshness::used;
   return warnings;
 }
@@ -161,6 +168,10 @@ bool GroupSet::is_frozen() const {
   return group && group->is_frozen();
 }
 
+void GroupSet::lift_io_limits() {
+  if (Group* group = find_io()) group->lift_io();
+}
+
 Usage GroupSet::usage() const {
   Usage usage;
   for (const auto& group : groups_) group->add_usage(usage);
@@ -170,6 +181,7 @@ Usage GroupSet::usage() const {
 Limits GroupSet::read_limits() const {
   Limits limits;
   for (const auto& group : groups_) group->read_limits(limits);
+  if (const Group* group = find_io()) limits.io = group->read_io();
   return limits;
 }
 
@@ -209,6 +221,12 @@ Group& GroupSet::need(std::string_view controller, std::string_view key) const {
   if (Group* group = find(controller)) return *group;
   throw Error(fmt::format("set {}: this host has no cgroup controller '{}'", key, controller))
       .hint("'holm check' lists what this host can do");
+}
+
+Group* GroupSet::find_io() const {
+  for (const auto& group : groups_)
+    if (group->has_io()) return group.get();
+  return nullptr;
 }
 
 // v2's freezer first: processes that it holds can still be killed and traced. None where the host has none,
