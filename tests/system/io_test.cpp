@@ -86,6 +86,23 @@ void copy_busybox(const Installation& installation, const std::string& directory
   CHECK_MESSAGE(copied.status == 0, copied.errors);
 }
 
+// The scheduler of a disk of the test's own, until the end of the scope.
+class Scheduler {
+ public:
+  Scheduler(const std::string& disk, const std::string& name)
+      : file_("/sys/block/" + disk + "/queue/scheduler"), name_(name) {
+    run_host({"sh", "-c", "echo " + name + " > " + file_});  // a kernel may have none of that name
+  }
+  ~Scheduler() { run_host({"sh", "-c", "echo none > " + file_}); }
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+  bool is_chosen() const { return read_file(file_).find("[" + name_ + "]") != std::string::npos; }
+
+ private:
+  std::string file_;
+  std::string name_;
+};
+
 // Destroys the container before what its files lie on goes.
 class Guard {
  public:
@@ -211,6 +228,29 @@ TEST_CASE("a weight that nothing on the host can keep is warned about by name, w
         started.errors.find("io.weight has no effect on " + below.name + ": ") != std::string::npos;
     CHECK_MESSAGE(is_told == !shares, started.errors);
   }
+}
+
+TEST_CASE("a weight is kept where BFQ schedules the disk, and then nothing is warned about") {
+  HOLM_REQUIRES("root", have_root());
+  Installation installation;
+  // In memory, so that the loop device is the disk at the bottom, whose scheduler is the test's to choose.
+  const HostMount memory({"-t", "tmpfs", "tmpfs"}, installation.directory() + "/memory");
+  const std::string root = installation.directory() + "/root";
+  const LoopDisk disk(installation.directory() + "/memory/image", root, "64M");
+  const Scheduler scheduler(disk.name(), "bfq");
+  HOLM_REQUIRES("the scheduler BFQ", scheduler.is_chosen());
+  const Guard guard(installation, "box");
+  copy_busybox(installation, root);
+  const auto start = [&](const std::string& weight) {
+    return installation.holm(
+        {"start", installation.write_config(
+                      "box", kIdle + ("root = \"" + root + "\"\n") + "[io]\nweight = " + weight)});
+  };
+  CHECK(start("200").errors == "");
+  CHECK(io_in_kernel(installation, "box")["weight"] == 200);
+  installation.holm_ok({"stop", "-k", "box"});
+  CHECK(start("5000").errors.find("io.weight 5000 acts as 1000 on " + disk.name() + ": BFQ knows no more") !=
+        std::string::npos);
 }
 
 TEST_CASE("what waits for its turn at a disk is killed all the same") {
