@@ -44,7 +44,9 @@ struct IoLimits {
   std::optional<Bytes> write;
   std::optional<uint64_t> read_ops;
   std::optional<uint64_t> write_ops;
-  IoDevices devices;  // not from the config: found where the container's files lie
+  // Not from the config: found where the container's files lie (runtime/container_limits.h). Without them
+  // there is nothing to set rates on.
+  IoDevices devices;
   bool operator==(const IoLimits&) const = default;
 };
 

@@ -59,9 +59,10 @@ double copy_seconds(const Installation& installation, const std::string& name, c
   return seconds;
 }
 
+// An emulated host, of which the machine has other things to do as well, may be late; none may be early.
 void check_rate(const std::string& what, double amount, double seconds, double wanted) {
   MESSAGE(fmt::format("{}: {:.1f} % of the rate ({:.2f} s)", what, amount / seconds / wanted * 100, seconds));
-  CHECK(amount / seconds > wanted * 0.9);
+  CHECK(amount / seconds > wanted * (patience() > 1 ? 0.5 : 0.9));
   CHECK(amount / seconds < wanted * 1.1);
 }
 
