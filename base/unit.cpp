@@ -79,6 +79,11 @@ std::optional<Bytes> parse_bytes(std::string_view text) {
   return Bytes{static_cast<uint64_t>(value)};
 }
 
+std::optional<Bytes> parse_rate(std::string_view text) {
+  if (!text.ends_with("/s")) return std::nullopt;
+  return parse_bytes(text.substr(0, text.size() - 2));
+}
+
 std::string format_bytes(Bytes bytes) {
   const Scaled scaled = scale(bytes);
   std::string out = one_decimal(scaled.value);

@@ -19,6 +19,8 @@ struct Bytes {
 // "512M", "1G", "4096", "1.5G": K M G T are powers of 1024, an optional final "B" or "iB" is allowed.
 // Nothing where the text is not a size or exceeds 2^63-1.
 std::optional<Bytes> parse_bytes(std::string_view text);
+// "50M/s", "50MB/s", "1000/s": a size as above and "/s", as bytes per second.
+std::optional<Bytes> parse_rate(std::string_view text);
 
 // The shortest exact form with a unit, else one decimal: "64M", "1.5G", "4095". For people.
 std::string format_bytes(Bytes bytes);

@@ -195,6 +195,20 @@ int list(const Program& program, const ShowOptions& options) {
   return 0;
 }
 
+json io_json(const quotas::IoLimits& io) {
+  const auto number = [](const auto& value) { return value ? json(*value) : json(nullptr); };
+  const auto bytes = [](const auto& value) { return value ? json(value->count) : json(nullptr); };
+  json devices = json::array();
+  for (const quotas::BlockDevice& device : io.devices.limited)
+    devices.push_back(quotas::format_device_number(device.number));
+  return {{"weight", io.weight},
+          {"read", bytes(io.read)},
+          {"write", bytes(io.write)},
+          {"read_ops", number(io.read_ops)},
+          {"write_ops", number(io.write_ops)},
+          {"devices", devices}};
+}
+
 json limits_json(const quotas::Limits& limits) {
   const auto bytes = [](const std::optional<Bytes>& value) {
     return value ? json(value->count) : json(nullptr);
@@ -210,7 +224,8 @@ json limits_json(const quotas::Limits& limits) {
             {"barrier", bytes(limits.memory.barrier)},
             {"guarantee", bytes(limits.memory.guarantee)},
             {"swap", bytes(limits.memory.swap)}}},
-          {"pids", {{"limit", limits.pids ? json(*limits.pids) : json(nullptr)}}}};
+          {"pids", {{"limit", limits.pids ? json(*limits.pids) : json(nullptr)}}},
+          {"io", io_json(limits.io)}};
 }
 
 std::string inspect_text(const json& value, const std::string& spec) {

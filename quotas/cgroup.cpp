@@ -39,6 +39,7 @@ class GroupSet final : public Cgroup {
   void thaw() override;
   bool is_frozen() const override;
   std::vector<pid_t> processes() const override { return tree_processes(tracker().directory()); }
+  void lift_io_limits() override;
   void kill_all(std::chrono::milliseconds timeout) override { kill_groups(groups_, tracker(), timeout); }
   Usage usage() const override;
   std::vector<std::chrono::nanoseconds> time_per_cpu() const override;
@@ -53,6 +54,7 @@ class GroupSet final : public Cgroup {
  private:
   Group* find(std::string_view controller) const;
   Group& need(std::string_view controller, std::string_view key) const;
+  Group* find_io() const;
   Group* find_freezer() const;
   Group& tracker() const;
 
@@ -97,6 +99,11 @@ std::vector<std::string> GroupSet::apply(const Limits& limits) {
   }
   if (Group* group = find("memory")) group->write_memory(limits.memory, freshness_, warnings);
   if (Group* group = find("pids")) group->write_pids(limits.pids, freshness_);
+  if (Group* group = find_io())
+    group->write_io(limits.io, freshness_, warnings);
+  else if (!io_keys(limits.io).empty())
+    warnings.push_back(without_effect(io_keys(limits.io)) +
+                       ": this host has no cgroup controller 'io' or 'blkio' (CONFIG_BLK_CGROUP is off)");
   freshness_ = Freshness::used;
   return warnings;
 }
@@ -165,6 +172,10 @@ bool GroupSet::is_frozen() const {
   return group && group->is_frozen();
 }
 
+void GroupSet::lift_io_limits() {
+  if (Group* group = find_io()) group->lift_io();
+}
+
 Usage GroupSet::usage() const {
   Usage usage;
   for (const auto& group : groups_) group->add_usage(usage);
@@ -183,6 +194,7 @@ std::vector<std::chrono::nanoseconds> GroupSet::time_per_cpu() const {
 Limits GroupSet::read_limits() const {
   Limits limits;
   for (const auto& group : groups_) group->read_limits(limits);
+  if (const Group* group = find_io()) limits.io = group->read_io();
   return limits;
 }
 
@@ -227,6 +239,12 @@ Group& GroupSet::need(std::string_view controller, std::string_view key) const {
   if (Group* group = find(controller)) return *group;
   throw Error(fmt::format("set {}: this host has no cgroup controller '{}'", key, controller))
       .hint("'holm check' lists what this host can do");
+}
+
+Group* GroupSet::find_io() const {
+  for (const auto& group : groups_)
+    if (group->has_io()) return group.get();
+  return nullptr;
 }
 
 // v2's freezer first: processes that it holds can still be killed and traced. None where the host has none,

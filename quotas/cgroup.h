@@ -51,6 +51,9 @@ std::string describe_layout(const CgroupLayout& layout, const std::string& paren
 
 // The resource keys that this host cannot do, or does only in part, each with the reason: for `holm check`.
 std::vector<std::string> missing_features(const CgroupLayout& layout);
+// Why io.weight does nothing on a disk, with the cure; empty where it does, where that is not known, and
+// where missing_features says it of all disks.
+std::string why_weight_has_no_effect(const CgroupLayout& layout, const BlockDevice& disk);
 
 // How a process gets into the groups.
 struct CgroupEntry {
@@ -87,9 +90,10 @@ class Cgroup {
   // made anew. A failure leaves none that this call made.
   virtual void create() = 0;
   // Writes all limits and reads each back; returns warnings (clamped weights, controllers that the host
-  // lacks). A CPU, memory or pids value that the kernel did not take is an Error. A limit below what is held
-  // never kills: it is an Error that says what is held. Freeze a container whose memory.limit gets lower: on
-  // v2 the kernel kills where it grows between the look at what it holds and the write.
+  // lacks). A CPU, memory or pids value that the kernel did not take is an Error, one of disk I/O a warning.
+  // A limit below what is held never kills: it is an Error that says what is held. Freeze a container whose
+  // memory.limit gets lower: on v2 the kernel kills where it grows between the look at what it holds and the
+  // write.
   virtual std::vector<std::string> apply(const Limits& limits) = 0;
   // Denies every device but the rules'; in force when it returns. Rules given earlier no longer hold.
   virtual void restrict_devices(const std::vector<DeviceRule>& rules) = 0;
@@ -108,6 +112,8 @@ class Cgroup {
 
   // Host pids of all processes, nested groups included.
   virtual std::vector<pid_t> processes() const = 0;
+  // Lets all disk I/O that waits for its turn go on: a process that waits for it does not even die before.
+  virtual void lift_io_limits() = 0;
   // SIGKILL to all, in nested groups too, thawing what is frozen; returns when none is left or throws after
   // `timeout`. Call create() again before a process enters: Linux 6.14 and later kill whatever is cloned into
   // a group that cgroup.kill was written to.
@@ -118,6 +124,7 @@ class Cgroup {
   virtual std::vector<std::chrono::nanoseconds> time_per_cpu() const = 0;
   // The limits as the kernel has them, for read-back and `inspect`. `cpu.pin` is what cpuset.cpus allows
   // (empty where it is all), whether it came from pin or count; a weight is exact up to rounding.
+  // `io.devices` are those that have a rate, by number only.
   virtual Limits read_limits() const = 0;
   // A descriptor that poll(2) reports at an OOM, with oom_poll_events(): an eventfd on v1, memory.events on
   // v2 (a poll for POLLIN would always return there); closed if none. Read it (v2: from offset 0) before the

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "quotas/cgroup.h"
+#include "quotas/io_control.h"
 #include "quotas/systemd_scope.h"
 
 namespace holm::quotas {
@@ -59,6 +60,35 @@ void check_memory(const CgroupLayout::Hierarchy& hierarchy, std::vector<std::str
   missing.push_back("memory.barrier: on cgroup v1 it acts only while the host is short of memory");
 }
 
+// Files that the root group of v1 lacks are in any other; BFQ's counters are in both.
+IoSharers sample_sharers(const CgroupLayout::Hierarchy& hierarchy, const std::string& sample) {
+  IoSharers sharers = io_sharers(hierarchy.is_v2 ? IoVersion::v2 : IoVersion::v1, sample);
+  if (!hierarchy.is_v2 && sys::exists(sample + "/blkio.bfq.io_service_bytes")) sharers.bfq = true;
+  return sharers;
+}
+
+void check_io(const CgroupLayout& layout, std::vector<std::string>& missing) {
+  const auto* hierarchy = layout.find("io");
+  if (!hierarchy) hierarchy = layout.find("blkio");
+  if (!hierarchy) {
+    missing.push_back("io.*: no cgroup controller 'io' or 'blkio' (the kernel needs CONFIG_BLK_CGROUP)");
+    return;
+  }
+  const auto sample = sample_directory(*hierarchy, "io.stat");
+  if (!sample) return;
+  const std::string file = *sample + (hierarchy->is_v2 ? "/io.max" : "/blkio.throttle.read_bps_device");
+  if (!sys::exists(file))
+    missing.push_back(
+        "io.read, io.write, io.read_ops, io.write_ops: the kernel cannot bound the rates of disks "
+        "(CONFIG_BLK_DEV_THROTTLING is off)");
+  if (!hierarchy->is_v2)
+    missing.push_back(
+        "io.write, io.write_ops: on cgroup v1 writes are bounded only where the container waits for them "
+        "(direct, synchronous, fsync); what the kernel writes back later is the host's");
+  if (sample_sharers(*hierarchy, *sample) == IoSharers{})
+    missing.push_back("io.weight: nothing on this host shares disks by weight (modprobe bfq)");
+}
+
 bool has_freezer(const CgroupLayout& layout) {
   if (layout.find("freezer")) return true;
   // Every v2 kernel since 5.2 has one; only where a group shows that it has not is it missing.
@@ -97,6 +127,7 @@ std::vector<std::string> missing_features(const CgroupLayout& layout) {
           fmt::format("{}: no cgroup controller '{}' ({})", key.keys, key.controller, key.cure));
   if (const auto* hierarchy = layout.find("cpu")) check_cpu(*hierarchy, missing);
   if (const auto* hierarchy = layout.find("memory")) check_memory(*hierarchy, missing);
+  check_io(layout, missing);
   if (!has_freezer(layout))
     missing.push_back("pause: no cgroup freezer (cgroup v2 of Linux 5.2, or v1's 'freezer')");
   const bool has_v2 = std::any_of(layout.hierarchies.begin(), layout.hierarchies.end(),
@@ -105,6 +136,15 @@ std::vector<std::string> missing_features(const CgroupLayout& layout) {
     missing.push_back(
         "[[device]]: neither cgroup v2 nor v1's 'devices' controller, so no container can start");
   return missing;
+}
+
+std::string why_weight_has_no_effect(const CgroupLayout& layout, const BlockDevice& disk) {
+  const auto* hierarchy = layout.find("io");
+  if (!hierarchy) hierarchy = layout.find("blkio");
+  const auto sample = hierarchy ? sample_directory(*hierarchy, "io.stat") : std::nullopt;
+  if (!sample) return "";
+  const IoSharers sharers = sample_sharers(*hierarchy, *sample);
+  return sharers == IoSharers{} ? "" : why_no_weight(sharers, hierarchy->mount_point, disk);
 }
 
 }  // namespace holm::quotas

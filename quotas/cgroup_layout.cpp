@@ -8,44 +8,10 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "quotas/cgroup.h"
+#include "quotas/mountinfo.h"
 
 namespace holm::quotas {
 namespace {
-
-// One line of /proc/self/mountinfo, as far as it matters here.
-struct Mount {
-  std::string root;
-  std::string point;
-  std::string type;
-  std::vector<std::string> super_options;
-};
-
-// proc(5): blank, tab, newline and backslash stand there as \ooo.
-std::string unescape(std::string_view text) {
-  const auto is_octal = [](char c) { return c >= '0' && c <= '7'; };
-  std::string plain;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size() && is_octal(text[i + 1]) && is_octal(text[i + 2]) &&
-        is_octal(text[i + 3])) {
-      plain += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
-      i += 3;
-    } else {
-      plain += text[i];
-    }
-  }
-  return plain;
-}
-
-// Nothing where the line is not a mount of a cgroup hierarchy.
-std::optional<Mount> parse_cgroup_mount(const std::string& line) {
-  if (line.find(" - cgroup") == std::string::npos) return std::nullopt;
-  const std::vector<std::string> fields = split(line, ' ');
-  const auto dash = std::find(fields.begin(), fields.end(), "-");
-  if (fields.size() < 10 || fields.end() - dash < 4) return std::nullopt;
-  Mount mount{unescape(fields[3]), unescape(fields[4]), *(dash + 1), split(*(dash + 3), ',')};
-  if (mount.type != "cgroup" && mount.type != "cgroup2") return std::nullopt;
-  return mount;
-}
 
 // One line of /proc/self/cgroup: "4:cpu,cpuacct:/group"; v2 is "0::/group".
 struct Membership {
@@ -64,7 +30,7 @@ std::vector<Membership> parse_memberships(const std::string& self_cgroup) {
   return memberships;
 }
 
-bool is_mount_of(const Mount& mount, const Membership& membership) {
+bool is_mount_of(const MountEntry& mount, const Membership& membership) {
   if (membership.controllers.empty()) return mount.type == "cgroup2";
   return mount.type == "cgroup" &&
          std::all_of(membership.controllers.begin(), membership.controllers.end(),
@@ -75,9 +41,9 @@ bool is_mount_of(const Mount& mount, const Membership& membership) {
 }
 
 // A hierarchy may be mounted several times, also only a part of it: the mount of the whole is wanted.
-const Mount* find_mount(const std::vector<Mount>& mounts, const Membership& membership) {
-  const Mount* found = nullptr;
-  for (const Mount& mount : mounts) {
+const MountEntry* find_mount(const std::vector<MountEntry>& mounts, const Membership& membership) {
+  const MountEntry* found = nullptr;
+  for (const MountEntry& mount : mounts) {
     if (!is_mount_of(mount, membership)) continue;
     if (mount.root == "/") return &mount;
     if (!found) found = &mount;
@@ -112,13 +78,15 @@ const CgroupLayout::Hierarchy* CgroupLayout::find(std::string_view controller) c
 }
 
 CgroupLayout parse_cgroup_layout(const std::string& mountinfo, const std::string& self_cgroup) {
-  std::vector<Mount> mounts;
-  for (const std::string& line : split(mountinfo, '\n'))
-    if (auto mount = parse_cgroup_mount(line)) mounts.push_back(std::move(*mount));
+  std::vector<MountEntry> mounts;
+  for (const std::string& line : split(mountinfo, '\n')) {
+    if (line.find(" - cgroup") == std::string::npos) continue;  // there may be thousands of others
+    if (auto mount = parse_mount(line)) mounts.push_back(std::move(*mount));
+  }
 
   CgroupLayout layout;
   for (const Membership& membership : parse_memberships(self_cgroup)) {
-    const Mount* mount = find_mount(mounts, membership);
+    const MountEntry* mount = find_mount(mounts, membership);
     if (!mount) continue;
     layout.hierarchies.push_back({mount->point, membership.controllers, membership.controllers.empty(),
                                   group_below(mount->root, membership.group)});

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "quotas/control_file.h"
 #include "quotas/group_tree.h"
+#include "quotas/io_control.h"
 #include "quotas/systemd_scope.h"
 
 namespace holm::quotas {
@@ -111,6 +112,16 @@ void Group::write_pids(std::optional<uint64_t> limit, Freshness freshness) {
     write_checked(file("pids.max"), fmt::format("{}", *limit));
   else if (freshness == Freshness::used)
     write_checked(file("pids.max"), "max");
+}
+
+void Group::write_io(const IoLimits& limits, Freshness freshness, std::vector<std::string>& warnings) {
+  write_io_limits({is_v2() ? IoVersion::v2 : IoVersion::v1, base_, directory_}, limits, freshness, warnings);
+}
+
+void Group::lift_io() { lift_io_rates({is_v2() ? IoVersion::v2 : IoVersion::v1, base_, directory_}); }
+
+IoLimits Group::read_io() const {
+  return read_io_limits({is_v2() ? IoVersion::v2 : IoVersion::v1, base_, directory_});
 }
 
 }  // namespace holm::quotas

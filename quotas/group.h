@@ -64,6 +64,11 @@ class Group {
   // None: any.
   virtual void write_cpuset(const CpuSet& cpus, const CpuSet& nodes, Freshness freshness) = 0;
   void write_pids(std::optional<uint64_t> limit, Freshness freshness);  // the same file in both versions
+  // Disk I/O: 'io' on v2, 'blkio' on v1. What the kernel does not take is a warning.
+  bool has_io() const { return has("io") || has("blkio"); }
+  void write_io(const IoLimits& limits, Freshness freshness, std::vector<std::string>& warnings);
+  void lift_io();
+  IoLimits read_io() const;
   // What the hierarchy lets its groups use.
   virtual CpuSet available_cpus() const = 0;
   virtual void read_limits(Limits& limits) const = 0;

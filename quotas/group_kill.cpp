@@ -64,6 +64,8 @@ void kill_groups(const std::vector<std::unique_ptr<Group>>& groups, Group& track
   const auto end = Clock::now() + timeout;
   while (tracker.exists() && !is_empty(tracker)) {
     kill_once(groups, tracker);
+    for (const auto& group : groups)
+      if (group->has_io()) group->lift_io();  // what waits for its turn at a disk dies only then
     // The dying take a moment; whatever joined meanwhile is met in the next round.
     for (auto pause = 100us; pause <= 30ms && !is_empty(tracker); pause *= 2) {
       if (Clock::now() >= end) {

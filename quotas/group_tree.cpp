@@ -142,6 +142,10 @@ std::vector<pid_t> tree_processes(const std::string& directory) {
   return pids;
 }
 
+void visit_tree(const std::string& directory, const std::function<void(int)>& visit) {
+  walk(directory, visit);
+}
+
 void write_to_tree(const std::string& directory, const std::string& file, const std::string& value) {
   walk(directory, [&](int group) {
     const UniqueFd fd(::openat(group, file.c_str(), O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC));

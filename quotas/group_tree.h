@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@ namespace holm::quotas {
 
 // The processes of the group at `directory` and of all nested ones, sorted; none where it does not exist.
 std::vector<pid_t> tree_processes(const std::string& directory);
+// Calls `visit` with a descriptor of the group and then of each nested one, outer ones first.
+void visit_tree(const std::string& directory, const std::function<void(int)>& visit);
 // Writes `value` to `file` in every nested group that has it, deepest last; a group that vanishes is passed
 // over.
 void write_to_tree(const std::string& directory, const std::string& file, const std::string& value);

@@ -86,6 +86,20 @@ CpuSet choose_cpus(const CpuLimits& limits, const CpuSet& online, uint32_t numbe
   return chosen;
 }
 
+std::string io_keys(const IoLimits& limits) {
+  std::vector<std::string> keys;
+  if (limits.weight != kDefaultIoWeight) keys.emplace_back("io.weight");
+  if (limits.read) keys.emplace_back("io.read");
+  if (limits.write) keys.emplace_back("io.write");
+  if (limits.read_ops) keys.emplace_back("io.read_ops");
+  if (limits.write_ops) keys.emplace_back("io.write_ops");
+  return join(keys, ", ");
+}
+
+std::string without_effect(const std::string& keys) {
+  return keys + (keys.find(',') == std::string::npos ? " has no effect" : " have no effect");
+}
+
 uint64_t cpu_weight_v2(uint32_t weight) {
   return std::clamp<uint64_t>((uint64_t{weight} * 100 + 128) / 256, 1, 10000);
 }

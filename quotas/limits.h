@@ -8,12 +8,16 @@
 #include <string_view>
 
 #include "base/unit.h"
+#include "quotas/block_device.h"
 
 namespace holm::quotas {
 
 inline constexpr uint32_t kMinWeight = 1;
 inline constexpr uint32_t kMaxWeight = 65536;
 inline constexpr uint32_t kDefaultWeight = 256;  // as in Xen's credit scheduler
+
+inline constexpr uint32_t kMaxIoWeight = 10000;
+inline constexpr uint32_t kDefaultIoWeight = 100;  // as the kernel's
 
 using CpuSet = std::set<unsigned>;
 
@@ -35,9 +39,23 @@ struct MemoryLimits {
   bool operator==(const MemoryLimits&) const = default;
 };
 
+// The rates are of bytes and operations per second, and hold for each of the devices by itself.
+struct IoLimits {
+  uint32_t weight = kDefaultIoWeight;
+  std::optional<Bytes> read;
+  std::optional<Bytes> write;
+  std::optional<uint64_t> read_ops;
+  std::optional<uint64_t> write_ops;
+  // Not from the config: found where the container's files lie (runtime/container_limits.h). Without them
+  // there is nothing to set rates on.
+  IoDevices devices;
+  bool operator==(const IoLimits&) const = default;
+};
+
 struct Limits {
   CpuLimits cpu;
   MemoryLimits memory;
+  IoLimits io;
   std::optional<uint64_t> pids;
   bool operator==(const Limits&) const = default;
 };
@@ -58,6 +76,11 @@ CpuSet online_nodes();
 // spread; empty where neither count nor pin is set. Throws where a pinned CPU is not online or there are
 // fewer than `count`.
 CpuSet choose_cpus(const CpuLimits& limits, const CpuSet& online, uint32_t number);
+
+// The keys of [io] that are set: "io.weight, io.read"; empty where none is.
+std::string io_keys(const IoLimits& limits);
+// "io.read has no effect", "io.read, io.write have no effect": how warnings begin.
+std::string without_effect(const std::string& keys);
 
 // Weights keep their ratios (DESIGN, "Resources").
 uint64_t cpu_weight_v2(uint32_t weight);  // clamp(round(w*100/256), 1, 10000)

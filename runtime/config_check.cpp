@@ -36,6 +36,7 @@ class SpecChecker {
     check_cpu();
     check_memory();
     check_pids();
+    check_io();
     check_networks();
     check_addresses();
     check_mounts();
@@ -192,6 +193,15 @@ class SpecChecker {
     for (const auto& [name, value] : spec_.resource_limits)
       if (isolation::resource_limit_number(name) < 0)
         note("limits." + name, fmt::format("this host knows no resource limit {}", quoted(name)));
+  }
+
+  void check_io() {
+    const quotas::IoLimits& io = spec_.limits.io;
+    check_range("io.weight", io.weight);
+    check_size("io.read", io.read);
+    check_size("io.write", io.write);
+    if (io.read_ops) check_range("io.read_ops", *io.read_ops);
+    if (io.write_ops) check_range("io.write_ops", *io.write_ops);
   }
 
   void check_networks() {

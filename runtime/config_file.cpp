@@ -90,6 +90,14 @@ void read_memory(SectionReader memory, quotas::MemoryLimits& limits) {
   limits.swap = memory.size("swap");
 }
 
+void read_io(SectionReader io, quotas::IoLimits& limits) {
+  assign(io.whole_number("weight"), limits.weight);
+  limits.read = io.rate("read");
+  limits.write = io.rate("write");
+  if (const auto ops = io.whole_number("read_ops")) limits.read_ops = static_cast<uint64_t>(*ops);
+  if (const auto ops = io.whole_number("write_ops")) limits.write_ops = static_cast<uint64_t>(*ops);
+}
+
 netsetup::NicSpec read_network(SectionReader& network, size_t index) {
   netsetup::NicSpec nic;
   nic.name = fmt::format("eth{}", index);
@@ -159,8 +167,8 @@ void read_sections(SectionReader& top, ContainerSpec& spec) {
   for (SectionReader& memory : top.sections("memory")) read_memory(memory, spec.limits.memory);
   for (SectionReader& pids : top.sections("pids"))
     if (const auto limit = pids.whole_number("limit")) spec.limits.pids = static_cast<uint64_t>(*limit);
-  top.sections("io");    // nothing in it is available yet: reading refuses its keys by name
-  top.sections("disk");  // as above
+  for (SectionReader& io : top.sections("io")) read_io(io, spec.limits.io);
+  top.sections("disk");  // nothing in it is available yet: reading refuses its keys by name
   read_networks(top, spec.networks);
   read_mounts(top, spec.mounts);
   for (SectionReader& security : top.sections("security")) read_security(security, spec.security);

@@ -60,7 +60,13 @@ Json quotas_of(const quotas::Limits& limits) {
             {"barrier", size(limits.memory.barrier)},
             {"guarantee", size(limits.memory.guarantee)},
             {"swap", size(limits.memory.swap)}}},
-          {"pids", {{"limit", number(limits.pids)}}}};
+          {"pids", {{"limit", number(limits.pids)}}},
+          {"io",
+           {{"weight", limits.io.weight},
+            {"read", size(limits.io.read)},
+            {"write", size(limits.io.write)},
+            {"read_ops", number(limits.io.read_ops)},
+            {"write_ops", number(limits.io.write_ops)}}}};
 }
 
 Json security_of(const isolation::SecuritySpec& security) {

@@ -11,7 +11,17 @@
 
 namespace holm::runtime {
 
-enum class KeyType { text, boolean, whole_number, size, text_list, text_table, count_limit, size_limit };
+enum class KeyType {
+  text,
+  boolean,
+  whole_number,
+  size,
+  rate,
+  text_list,
+  text_table,
+  count_limit,
+  size_limit
+};
 enum class Availability { now, later };
 
 struct ConfigKey {
@@ -22,7 +32,7 @@ struct ConfigKey {
   std::string_view allowed = "";        // completes "must be ..."
   std::string_view meaning = "";
   Availability availability = Availability::now;
-  int64_t min = 0;  // whole_number, size (bytes), limits
+  int64_t min = 0;  // whole_number, size and rate (bytes), limits
   int64_t max = INT64_MAX;
 };
 

@@ -26,6 +26,8 @@ std::string type_hint(std::string_view key, KeyType type, const ConfigValue& val
   const bool is_number = value.kind == Kind::whole_number;
   if (type == KeyType::text && is_number)
     return fmt::format("put it in quotes: {} = \"{}\"", key, value.whole_number);
+  if (type == KeyType::rate && is_number)
+    return fmt::format("put it in quotes, with its unit: {} = \"{}/s\"", key, value.whole_number);
   if (type == KeyType::text_list && value.kind == Kind::text)
     return fmt::format("write a list: {} = [{}]", key, quoted(value.text));
   if (type == KeyType::whole_number && value.kind == Kind::text && parse_signed(value.text))
@@ -177,11 +179,24 @@ std::optional<Bytes> SectionReader::size(std::string_view key) {
   if (value.kind == Kind::text) bytes = parse_bytes(value.text);
   if (value.kind == Kind::whole_number && value.whole_number >= 0)
     bytes = Bytes{static_cast<uint64_t>(value.whole_number)};
-  const bool fits = bytes && bytes->count >= static_cast<uint64_t>(info(key).min) &&
-                    bytes->count <= static_cast<uint64_t>(info(key).max);
-  if (fits) return bytes;
+  if (bytes && is_in_range(key, *bytes)) return bytes;
   refuse(key, value.kind == Kind::text ? quoted(value.text) : fmt::format("{}", value.whole_number));
   return std::nullopt;
+}
+
+std::optional<Bytes> SectionReader::rate(std::string_view key) {
+  const ConfigValue* value = find_of_kind(key, Kind::text);
+  if (!value) return std::nullopt;
+  const auto bytes = parse_rate(value->text);
+  if (bytes && is_in_range(key, *bytes)) return bytes;
+  const bool lacks_unit = !bytes && parse_bytes(value->text);
+  refuse(key, quoted(value->text), lacks_unit ? fmt::format("write {} = \"{}/s\"", key, value->text) : "");
+  return std::nullopt;
+}
+
+bool SectionReader::is_in_range(std::string_view key, const Bytes& bytes) const {
+  return bytes.count >= static_cast<uint64_t>(info(key).min) &&
+         bytes.count <= static_cast<uint64_t>(info(key).max);
 }
 
 std::optional<uint64_t> SectionReader::limit(std::string_view key) {

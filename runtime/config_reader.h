@@ -40,6 +40,7 @@ class SectionReader {
   std::optional<bool> boolean(std::string_view key);
   std::optional<int64_t> whole_number(std::string_view key);
   std::optional<Bytes> size(std::string_view key);
+  std::optional<Bytes> rate(std::string_view key);  // per second
   std::optional<std::vector<std::string>> texts(std::string_view key);
   std::optional<std::map<std::string, std::string>> text_table(std::string_view key);
   // A number, a size, or "unlimited" as UINT64_MAX.
@@ -80,6 +81,7 @@ class SectionReader {
                      const std::vector<std::string_view>& names,
                      std::initializer_list<std::string_view> later);
   void refuse_at(const Position& at, std::string_view key, std::string_view given, std::string hint);
+  bool is_in_range(std::string_view key, const Bytes& bytes) const;
   // Notes a wrong type or a NUL byte.
   bool is_text(const ConfigValue& value, std::string_view key);
   const ConfigValue* find_of_kind(std::string_view key, ConfigValue::Kind kind);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "base/unit.h"
 #include "runtime/config_keys.h"
 
@@ -44,13 +45,18 @@ std::string list(const std::vector<std::string>& texts) {
   return fmt::format("[{}]", out);
 }
 
-// With the largest unit that keeps the value exact.
-std::string exact_size(Bytes bytes) {
+// With the largest unit that keeps the value exact: "64M", "4095".
+std::string exact_text(Bytes bytes) {
   constexpr std::string_view kUnits = "KMGT";
   uint64_t value = bytes.count;
   size_t unit = 0;
   for (; unit < kUnits.size() && value != 0 && value % 1024 == 0; ++unit) value /= 1024;
-  return unit == 0 ? fmt::format("{}", value) : fmt::format("\"{}{}\"", value, kUnits[unit - 1]);
+  return unit == 0 ? fmt::format("{}", value) : fmt::format("{}{}", value, kUnits[unit - 1]);
+}
+
+std::string exact_size(Bytes bytes) {
+  const std::string text = exact_text(bytes);
+  return parse_unsigned(text) ? text : toml_text(text);
 }
 
 // Lines of "key = value"; a section's header stands before its first line.
@@ -66,6 +72,9 @@ class TomlWriter {
   void boolean(const std::string& key, bool value) { line(key, value ? "true" : "false"); }
   void size(const std::string& key, const std::optional<Bytes>& value) {
     if (value) line(key, exact_size(*value));
+  }
+  void rate(const std::string& key, const std::optional<Bytes>& value) {
+    if (value) text(key, exact_text(*value) + "/s");
   }
   std::string take() { return std::move(out_); }
 
@@ -116,6 +125,12 @@ void write_resources(TomlWriter& toml, const quotas::Limits& limits) {
   toml.size("swap", limits.memory.swap);
   toml.section("[pids]");
   if (limits.pids) toml.line("limit", fmt::format("{}", *limits.pids));
+  toml.section("[io]");
+  toml.line("weight", fmt::format("{}", limits.io.weight));
+  toml.rate("read", limits.io.read);
+  toml.rate("write", limits.io.write);
+  if (limits.io.read_ops) toml.line("read_ops", fmt::format("{}", *limits.io.read_ops));
+  if (limits.io.write_ops) toml.line("write_ops", fmt::format("{}", *limits.io.write_ops));
 }
 
 void write_network(TomlWriter& toml, const netsetup::NicSpec& nic) {

@@ -95,6 +95,7 @@ bool end_politely(quotas::Cgroup& cgroup, const Observation& seen, milliseconds 
 void kill_init(quotas::Cgroup& cgroup, const Observation& seen) {
   sys::pidfd_signal(seen.init.get(), SIGKILL);
   if (cgroup.is_frozen()) cgroup.thaw();  // v1's freezer keeps even the killed
+  cgroup.lift_io_limits();
   if (!sys::pidfd_wait_ended(seen.init.get(), kKillPatience))
     throw Error("init does not end").hint("it waits in the kernel; see /proc/PID/stack, and the host's log");
 }

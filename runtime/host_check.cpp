@@ -20,6 +20,7 @@
 #include "isolation/mount_api.h"
 #include "netsetup/host_network.h"
 #include "quotas/cgroup.h"
+#include "quotas/device_finder.h"
 #include "quotas/systemd_bus.h"
 
 namespace holm::runtime {
@@ -59,11 +60,15 @@ void try_namespaces() {
                "namespaces");
 }
 
+std::string existing_part(std::string path) {
+  while (!sys::exists(path)) path = path.substr(0, std::max<size_t>(path.rfind('/'), 1));
+  return path;
+}
+
 // A copy of the mount on which the directory lies, or will lie, with ids mapped as for a container.
 UniqueFd copy_mapped(const std::string& directory) {
   const UniqueFd user_namespace = isolation::make_user_namespace_fd({1 << 20, 65536});
-  std::string existing = directory;
-  while (!sys::exists(existing)) existing = existing.substr(0, std::max<size_t>(existing.rfind('/'), 1));
+  const std::string existing = existing_part(directory);
   UniqueFd copy = isolation::copy_mount(AT_FDCWD, existing, isolation::Depth::one_mount);
   isolation::set_mount_id_map(copy.get(), user_namespace.get(), isolation::Depth::one_mount, existing);
   return copy;
@@ -88,6 +93,24 @@ void try_overlay(const std::string& state) {
                               0, "overlay");
 }
 
+// Where containers on templates have their files, as far as [io] reaches there.
+void check_disks(const std::string& state, const quotas::CgroupLayout& layout,
+                 std::vector<Finding>& findings) {
+  quotas::DeviceFinder finder(quotas::host_device_facts());
+  const std::string existing = existing_part(state);
+  if (!finder.add(existing))
+    findings.push_back({"resource limits", Verdict::limited,
+                        fmt::format("io.*: '{}' lies on {}, which has no block device", existing,
+                                    finder.file_system(existing)),
+                        "put the state directory on a disk"});
+  for (const quotas::BlockDevice& disk : finder.devices().disks) {
+    const std::string reason = quotas::why_weight_has_no_effect(layout, disk);
+    if (!reason.empty())
+      findings.push_back({"resource limits", Verdict::limited,
+                          fmt::format("io.weight: no effect on {}: {}", disk.name, reason), ""});
+  }
+}
+
 void check_cgroups(const Paths& paths, std::vector<Finding>& findings) {
   findings.push_back(
       needed("control groups", "mount cgroup v2 on /sys/fs/cgroup", [] { quotas::detect_cgroup_layout(); }));
@@ -99,6 +122,7 @@ void check_cgroups(const Paths& paths, std::vector<Finding>& findings) {
         needed("a scope from systemd", "apt-get install dbus libsystemd0", [] { quotas::check_systemd(); }));
   for (const std::string& missing : quotas::missing_features(layout))
     findings.push_back({"resource limits", Verdict::limited, missing, ""});
+  check_disks(paths.state, layout, findings);
 }
 
 Finding check_time_namespace() {

@@ -21,6 +21,7 @@
 #include "isolation/resource_limits.h"
 #include "netsetup/container_link.h"
 #include "runtime/closed_directory.h"
+#include "runtime/container_limits.h"
 #include "runtime/network_plan.h"
 #include "storage/root_check.h"
 #include "storage/template_store.h"
@@ -268,7 +269,7 @@ RunningInit launch(LaunchRequest& request, UndoStack& undo) {
   undo.push("remove cgroup", [&installation, number = container.identity.number] {
     container_cgroup(installation.paths, number)->remove();
   });
-  step("write limits", [&] { running.warnings = cgroup->apply(spec.limits); });
+  step("write limits", [&] { running.warnings = apply_limits(installation.paths, spec, *cgroup); });
   step("restrict devices", [&] { cgroup->restrict_devices(quotas::default_device_rules()); });
   step("delegate cgroup", [&] {
     const uint32_t owner = own_ids ? ids.first : 0;

@@ -13,6 +13,7 @@
 #include "base/undo.h"
 #include "isolation/resource_limits.h"
 #include "runtime/config_show.h"
+#include "runtime/container_limits.h"
 #include "runtime/frozen_moment.h"
 #include "runtime/launch.h"
 #include "runtime/lifecycle.h"
@@ -148,7 +149,7 @@ class ResourceChange {
     std::optional<FrozenMoment> frozen;
     if (is_lowered(before.limits.memory.limit, after.limits.memory.limit))
       frozen.emplace(installation_.paths, after.name, *cgroup_);
-    return cgroup_->apply(after.limits);
+    return apply_limits(installation_.paths, after, *cgroup_);
   }
 
   // Every process that still has init's hard limit gets the new one; one that lowered its own on purpose, as

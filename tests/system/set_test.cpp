@@ -75,6 +75,23 @@ TEST_CASE("set changes limits at once, and in the config, whose comments stay") 
   CHECK(stored_config(installation, "box").find("[cpu]  # fair\n# as in Xen\n") != std::string::npos);
 }
 
+TEST_CASE("rates of disk I/O change while it runs, on the devices below its files") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  installation.start("box", kIdle);
+  installation.holm_ok({"set", "box", "io.write=5M/s", "io.read_ops=500"});
+  const json held = kernel_limits(installation, "box")["io"];
+  CHECK(held["write"] == 5 << 20);
+  CHECK(held["read_ops"] == 500);
+  CHECK(held["read"].is_null());
+  CHECK_FALSE(held["devices"].empty());
+  CHECK(stored_config(installation, "box").find("[io]\nwrite = \"5M/s\"\nread_ops = 500\n") !=
+        std::string::npos);
+  installation.holm_ok({"set", "box", "io.write=default", "io.read_ops=default"});
+  CHECK(kernel_limits(installation, "box")["io"]["devices"].empty());
+  CHECK(installation.holm({"set", "box", "io.write=fast"}).status == 2);
+}
+
 TEST_CASE("--now is for this run, --saved for the next ones") {
   HOLM_REQUIRES("root", have_root());
   const Installation installation;

@@ -40,6 +40,18 @@ TEST_CASE("sizes are powers of 1024 and nothing else passes for a size") {
     CHECK_FALSE(parse_bytes(bad).has_value());
 }
 
+TEST_CASE("a rate is a size per second, and nothing else passes for one") {
+  CHECK(parse_rate("50M/s") == Bytes{50 << 20});
+  CHECK(parse_rate("50MB/s") == Bytes{50 << 20});
+  CHECK(parse_rate("50MiB/s") == Bytes{50 << 20});
+  CHECK(parse_rate("1.5G/s") == Bytes{3ULL << 29});
+  CHECK(parse_rate("4096/s") == Bytes{4096});
+  CHECK(parse_rate("0/s") == Bytes{0});
+  for (const char* bad : {"", "/s", "s", "50M", "50M/", "50M/m", "50M/S", "50M/s ", "-1M/s", "50M/s/s", "M/s",
+                          "50Mbit/s", "1.5/s", "9223372036854775808/s"})
+    CHECK_MESSAGE(!parse_rate(bad).has_value(), bad);
+}
+
 TEST_CASE("sizes are printed as people write them") {
   CHECK(format_bytes(Bytes{64ULL << 20}) == "64M");
   CHECK(describe_bytes(Bytes{64ULL << 20}) == "64 MiB");

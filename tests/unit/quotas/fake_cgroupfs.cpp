@@ -38,6 +38,12 @@ const std::map<std::string, Files> kV1Files = {
     {"devices", {{"devices.allow", ""}, {"devices.deny", ""}, {"devices.list", "a *:* rwm\n"}}},
     {"freezer", {{"freezer.state", "THAWED\n"}}},
     {"pids", {{"pids.max", "max\n"}, {"pids.current", "0\n"}}},
+    {"blkio",
+     {{"blkio.bfq.weight", "100\n"},
+      {"blkio.throttle.read_bps_device", ""},
+      {"blkio.throttle.write_bps_device", ""},
+      {"blkio.throttle.read_iops_device", ""},
+      {"blkio.throttle.write_iops_device", ""}}},
 };
 
 const std::map<std::string, Files> kV2Files = {
@@ -56,6 +62,8 @@ const std::map<std::string, Files> kV2Files = {
       {"memory.peak", "0\n"},
       {"memory.events", "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n"}}},
     {"pids", {{"pids.max", "max\n"}, {"pids.current", "0\n"}}},
+    {"io",
+     {{"io.max", ""}, {"io.stat", ""}, {"io.weight", "default 100\n"}, {"io.bfq.weight", "default 100\n"}}},
 };
 
 const Files kEveryV1 = {{"tasks", ""}, {"cgroup.procs", ""}, {"notify_on_release", "0\n"}};

@@ -97,6 +97,15 @@ TEST_CASE("a barrier or guarantee above the limit is a contradiction") {
   CHECK(contains(memory(Bytes{1024}, {}, {}), "'memory.limit' must be a size of at least 4M"));
 }
 
+TEST_CASE("limits on disk I/O outside of their range are refused, whoever made the spec") {
+  CHECK(contains(refusal([](ContainerSpec& spec) { spec.limits.io.weight = 0; }),
+                 "'io.weight' must be a whole number from 1 to 10000, not 0"));
+  CHECK(contains(refusal([](ContainerSpec& spec) { spec.limits.io.read = Bytes{1}; }),
+                 "'io.read' must be a rate of at least 4K/s, such as \"50M/s\", not 1 B"));
+  CHECK(contains(refusal([](ContainerSpec& spec) { spec.limits.io.write_ops = UINT64_MAX; }),
+                 "'io.write_ops' must be a whole number from 1 to 1000000000"));
+}
+
 TEST_CASE("host names are those of RFC 1123 that the kernel takes") {
   for (const char* good : {"web", "web.example.net", "1a", "a-b.c"}) CHECK(is_hostname(good));
   for (const char* bad : {"", ".", "a.", ".a", "a..b", "-a", "a-", "a b", "a_b", "a/b", "a\nb", "ä"}) {

@@ -95,6 +95,12 @@ guarantee = "128M"
 swap = "0"
 [pids]
 limit = 512
+[io]
+weight = 200
+read = "50MB/s"
+write = "1.5M/s"
+read_ops = 2000
+write_ops = 1
 [[network]]
 mode = "nat"
 name = "wan"
@@ -138,6 +144,7 @@ memlock = "8M"
   CHECK(spec.limits.memory.guarantee == Bytes{128ULL << 20});
   CHECK(spec.limits.memory.swap == Bytes{0});
   CHECK(spec.limits.pids == 512U);
+  CHECK(spec.limits.io == quotas::IoLimits{200, Bytes{50ULL << 20}, Bytes{3ULL << 19}, 2000, 1, {}});
   REQUIRE(spec.networks.size() == 2);
   CHECK(spec.networks[0].name == "wan");
   CHECK(netsetup::format_mac(spec.networks[0].mac.value()) == "02:00:00:00:00:01");
@@ -237,9 +244,26 @@ TEST_CASE("values out of range say what the range is") {
       "  hint: did you mean \"restart\"?"));
 }
 
+TEST_CASE("rates have a unit, are strings and not too small to live with") {
+  CHECK(refusal("[io]\nread = \"50M\"") ==
+        "config: 'io.read' must be a rate of at least 4K/s, such as \"50M/s\", not \"50M\"\n  at:   "
+        "web.toml:3:8\n  hint: write read = \"50M/s\"");
+  CHECK(
+      contains(refusal("io.write = 1000000"),
+               "not a whole number\n  at:   web.toml:2:12\n  hint: put it in quotes, with its unit: write = "
+               "\"1000000/s\""));
+  for (const char* bad : {"\"4095/s\"", "\"0/s\"", "\"-1M/s\"", "\"fast\"", "\"2000T/s\"", "true"}) {
+    CAPTURE(bad);
+    CHECK(contains(refusal(std::string("io.write = ") + bad), "'io.write' must be a rate of at least 4K/s"));
+  }
+  CHECK(contains(refusal("io.read_ops = 0"), "'io.read_ops' must be a whole number from 1 to 1000000000"));
+  CHECK(contains(refusal("io.weight = 10001"), "'io.weight' must be a whole number from 1 to 10000"));
+  CHECK(refusal("io.read = \"4K/s\"").empty());
+}
+
 TEST_CASE("keys and values of later versions are refused by name, never ignored") {
-  CHECK(refusal("[io]\nread = \"50M/s\"") ==
-        "config: 'io.read' is not available in this version\n  at:   web.toml:3:1");
+  CHECK(refusal("[disk]\nsize = \"10G\"") ==
+        "config: 'disk.size' is not available in this version\n  at:   web.toml:3:1");
   CHECK(report_of("image = \"disk.img\"") ==
         "config: 'image' is not available in this version\n  at:   web.toml:1:1");
   CHECK(

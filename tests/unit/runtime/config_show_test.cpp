@@ -32,6 +32,10 @@ memory.limit = "512M"
 memory.barrier = 469762049
 memory.swap = 0
 pids.limit = 512
+io.weight = 150
+io.read = "50M/s"
+io.write = "4097/s"
+io.write_ops = 300
 [[network]]
 name = "wan"
 mac = "02:00:00:00:00:01"
@@ -126,6 +130,11 @@ TEST_CASE("the JSON of a spec has every key, with null for what is not set") {
   CHECK(json["memory"]["limit"] == 536870912);
   CHECK(json["memory"]["guarantee"].is_null());
   CHECK(json["memory"]["swap"] == 0);
+  CHECK(json["io"]["weight"] == 150);
+  CHECK(json["io"]["read"] == 52428800);
+  CHECK(json["io"]["write"] == 4097);
+  CHECK(json["io"]["read_ops"].is_null());
+  CHECK(json["io"]["write_ops"] == 300);
   CHECK(json["network"][0]["addresses"][1] == "fd00::10/64");
   CHECK(json["network"][1]["mac"].is_null());
   CHECK(json["mount"][0]["readonly"] == false);
