@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "quotas/facts.h"
 #include "quotas/group.h"
 #include "quotas/group_kill.h"
 #include "quotas/group_tree.h"
@@ -40,6 +41,7 @@ class GroupSet final : public Cgroup {
   std::vector<pid_t> processes() const override { return tree_processes(tracker().directory()); }
   void kill_all(std::chrono::milliseconds timeout) override { kill_groups(groups_, tracker(), timeout); }
   Usage usage() const override;
+  void add_facts(Facts& facts) const override;
   Limits read_limits() const override;
   UniqueFd watch_oom() const override;
   short oom_poll_events() const override;
@@ -165,6 +167,12 @@ Usage GroupSet::usage() const {
   Usage usage;
   for (const auto& group : groups_) group->add_usage(usage);
   return usage;
+}
+
+void GroupSet::add_facts(Facts& facts) const {
+  add_usage_facts(usage(), facts);
+  add_limit_facts(read_limits(), facts);
+  for (const auto& group : groups_) add_group_facts(*group, facts);
 }
 
 Limits GroupSet::read_limits() const {

@@ -13,6 +13,8 @@ namespace holm::quotas {
 
 // The processes of the group at `directory` and of all nested ones, sorted; none where it does not exist.
 std::vector<pid_t> tree_processes(const std::string& directory);
+// The texts of `file` in the group and all nested ones that have it.
+std::vector<std::string> read_tree(const std::string& directory, const std::string& file);
 // Writes `value` to `file` in every nested group that has it, deepest last; a group that vanishes is passed
 // over.
 void write_to_tree(const std::string& directory, const std::string& file, const std::string& value);
