@@ -30,6 +30,7 @@ struct Program {
 void add_life_verbs(CLI::App& app,
                     Program& program);  // create start run stop kill reboot pause resume destroy rename wait
 void add_show_verbs(CLI::App& app, Program& program);      // list inspect ps log
+void add_counter_verbs(CLI::App& app, Program& program);   // counters
 void add_inside_verbs(CLI::App& app, Program& program);    // exec shell console
 void add_template_verbs(CLI::App& app, Program& program);  // template build|import|list|inspect|remove
 void add_config_verbs(CLI::App& app, Program& program);    // config check|show

@@ -88,6 +88,7 @@ void add_verbs(CLI::App& app, Program& program, std::string_view word) {
        {"create", "start", "run", "stop", "reboot", "kill", "pause", "resume", "destroy", "rename", "wait"}},
       {add_inside_verbs, {"exec", "shell", "console"}},
       {add_show_verbs, {"list", "inspect", "ps", "log"}},
+      {add_counter_verbs, {"counters"}},
       {add_template_verbs, {"template"}},
       {add_config_verbs, {"config"}},
       {add_host_verbs, {"info", "check", "gc", "version"}}};

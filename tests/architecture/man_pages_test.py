@@ -15,6 +15,7 @@ import sys
 PAGES = {
     "holm-start.1": "create start run stop kill reboot pause resume destroy rename wait",
     "holm-list.1": "list inspect ps log",
+    "holm-counters.1": "counters",
     "holm-exec.1": "exec shell console",
     "holm-template.1": "template",
     "holm-config.1": "config",
