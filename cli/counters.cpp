@@ -59,14 +59,14 @@ struct Wish {
   runtime::CounterPatience patience;
 };
 
-// What `--since last` shows; the reading is kept for the next time.
-quotas::Counters since_last(const runtime::Paths& paths, const runtime::CounterReading& reading) {
-  const auto last = runtime::load_last_counters(paths, reading.name);
-  runtime::keep_last_counters(paths, reading);
-  if (last) return quotas::difference(*last, reading.counters);
+// What `--since last` shows; the report is kept for the next time.
+quotas::Counters since_last(const runtime::Paths& paths, const runtime::CounterReport& report) {
+  const auto last = runtime::load_last_counters(paths, report.name);
+  runtime::keep_last_counters(paths, report);
+  if (last) return quotas::difference(*last, report.counters);
   print_warning(fmt::format("container '{}': nothing was kept by an earlier '--since last': all is shown",
-                            reading.name));
-  return reading.counters;
+                            report.name));
+  return report.counters;
 }
 
 json counter_json(const quotas::Counter& counter) {
@@ -98,10 +98,10 @@ class Look {
     const auto layout = quotas::detect_cgroup_layout();
     return for_each_name(program_, chosen_names(installation.paths, options_), [&](const std::string& name) {
       const bool was_running = runtime::observe(installation.paths, layout, name).has_init();
-      auto reading = was_running ? runtime::read_counters(installation, layout, name, wish_.patience)
-                                 : std::optional<runtime::CounterReading>();
-      if (reading) {
-        add(installation.paths, *reading);
+      auto report = was_running ? runtime::read_counters(installation, layout, name, wish_.patience)
+                                : std::optional<runtime::CounterReport>();
+      if (report) {
+        add(installation.paths, *report);
       } else if (was_running) {
         print_warning(fmt::format("container '{}' is left out: it has just ended or just begins", name));
       } else if (!options_.names.empty()) {
@@ -118,16 +118,16 @@ class Look {
   }
 
  private:
-  void add(const runtime::Paths& paths, runtime::CounterReading& reading) {
-    for (const std::string& warning : reading.warnings)
-      print_warning(fmt::format("container '{}': {}", reading.name, warning));
-    if (wish_.since == Since::last) reading.counters = since_last(paths, reading);
+  void add(const runtime::Paths& paths, runtime::CounterReport& report) {
+    for (const std::string& warning : report.warnings)
+      print_warning(fmt::format("container '{}': {}", report.name, warning));
+    if (wish_.since == Since::last) report.counters = since_last(paths, report);
     if (options_.quiet)
-      std::erase_if(reading.counters, [](const auto& counter) { return !quotas::is_notable(counter); });
+      std::erase_if(report.counters, [](const auto& counter) { return !quotas::is_notable(counter); });
     json counters = json::array();
-    for (const quotas::Counter& counter : reading.counters) counters.push_back(counter_json(counter));
-    json_.push_back({{"name", reading.name}, {"number", reading.number}, {"counters", counters}});
-    containers_.push_back({reading.number, std::move(reading.counters)});
+    for (const quotas::Counter& counter : report.counters) counters.push_back(counter_json(counter));
+    json_.push_back({{"name", report.name}, {"number", report.number}, {"counters", counters}});
+    containers_.push_back({report.number, std::move(report.counters)});
   }
 
   const Program& program_;

@@ -11,19 +11,16 @@
 namespace holm::quotas {
 namespace {
 
-// "FILE": the number in it. "FILE KEY": the number behind a key. "FILE KEY+KEY": their sum. nullptr: this
-// version does not tell. The first row of a fact that is there wins. v1's `total_` sums are of nested groups,
-// too, as all of v2's are.
+// "FILE": the number in it. "FILE KEY": the number behind a key. nullptr: this version does not tell. v1's
+// `total_` sums are of nested groups, too, as all of v2's are.
 struct Source {
   Fact Facts::*fact;
   const char* controller;
   const char* v1;
   const char* v2;
 };
-constexpr std::array<Source, 14> kSources = {{
+constexpr std::array<Source, 13> kSources = {{
     {&Facts::kernel_memory, "memory", "memory.kmem.usage_in_bytes", "memory.stat kernel"},
-    // Before Linux 5.18; vmalloc and socket buffers are not in it.
-    {&Facts::kernel_memory, "memory", nullptr, "memory.stat kernel_stack+pagetables+percpu+slab"},
     {&Facts::kernel_memory_peak, "memory", "memory.kmem.max_usage_in_bytes", nullptr},
     {&Facts::unevictable, "memory", "memory.stat total_unevictable", "memory.stat unevictable"},
     {&Facts::shared_memory, "memory", "memory.stat total_shmem", "memory.stat shmem"},
@@ -33,10 +30,10 @@ constexpr std::array<Source, 14> kSources = {{
     {&Facts::memory_and_swap, "memory", "memory.memsw.usage_in_bytes", nullptr},
     {&Facts::memory_and_swap_peak, "memory", "memory.memsw.max_usage_in_bytes", nullptr},
     {&Facts::swap, "memory", "memory.stat total_swap", "memory.swap.current"},
-    {&Facts::swap_peak, "memory", nullptr, "memory.swap.peak"},  // Linux 6.6
+    {&Facts::swap_peak, "memory", nullptr, "memory.swap.peak"},
     // v1's memory.memsw.failcnt counts reclaim, too.
     {&Facts::swap_refused, "memory", nullptr, "memory.swap.events max"},
-    {&Facts::processes_peak, "pids", "pids.peak", "pids.peak"},  // Linux 6.6
+    {&Facts::processes_peak, "pids", "pids.peak", "pids.peak"},
     {&Facts::processes_refused, "pids", "pids.events max", nullptr},
 }};
 
@@ -49,13 +46,7 @@ class Files {
     const size_t blank = source.find(' ');
     const std::string& text = read(source.substr(0, blank));
     if (blank == std::string::npos) return parse_unsigned(text);
-    uint64_t sum = 0;
-    for (const std::string& key : split(std::string_view(source).substr(blank + 1), '+')) {
-      const auto number = find_keyed(text, key);
-      if (!number) return std::nullopt;
-      sum += *number;
-    }
-    return sum;
+    return find_keyed(text, std::string_view(source).substr(blank + 1));
   }
 
  private:
@@ -107,8 +98,7 @@ void add_group_facts(const Group& group, Facts& facts) {
   Files files(group);
   for (const Source& source : kSources) {
     const char* place = group.is_v2() ? source.v2 : source.v1;
-    if (!place || !group.has(source.controller) || facts.*source.fact) continue;
-    facts.*source.fact = files.value(place);
+    if (place && group.has(source.controller)) facts.*source.fact = files.value(place);
   }
   if (group.has("memory") && facts.memory && !facts.memory_and_swap)
     facts.memory_and_swap = *facts.memory + facts.swap.value_or(0);

@@ -54,29 +54,31 @@ std::string last_file(const Paths& paths, const std::string& name) {
 
 }  // namespace
 
-std::optional<CounterReading> read_counters(const Installation& installation,
-                                            const quotas::CgroupLayout& layout, const std::string& name,
-                                            const CounterPatience& patience, const quotas::Counters& base) {
+std::optional<CounterReport> read_counters(const Installation& installation,
+                                           const quotas::CgroupLayout& layout, const std::string& name,
+                                           const CounterPatience& patience, const quotas::Counters& base) {
   const Observation seen = observe(installation.paths, layout, name);
   if (!seen.has_init() || seen.condition == Condition::starting) return std::nullopt;
   const StoredContainer container = load_container(installation, name);
   const auto cgroup =
       quotas::make_cgroup(layout, installation.paths.cgroup_parent(), container.identity.number);
-  CounterReading reading{name, container.identity.number, {}, {}};
+  CounterReport report{name, container.identity.number, {}, {}};
   try {
     // What moves fastest is read first and close together; what takes longest, last.
     quotas::Facts facts;
     cgroup->add_facts(facts);
     const auto traffic = container_traffic(installation.paths, container);
-    reading.warnings =
-        quotas::add_process_facts(cgroup->processes(), seen.state->init.pid, patience.processes, facts);
-    add_disk(installation.paths, container, patience.disk, facts, reading.warnings);
-    reading.counters = quotas::merge(base, quotas::make_counters(facts, traffic));
+    if (patience.processes.count() > 0)
+      report.warnings =
+          quotas::add_process_facts(cgroup->processes(), seen.state->init.pid, patience.processes, facts);
+    add_disk(installation.paths, container, patience.disk, facts, report.warnings);
+    report.counters = quotas::merge(base, quotas::make_counters(facts, traffic));
   } catch (const Error&) {
-    if (!sys::pidfd_wait_ended(seen.init.get(), std::chrono::milliseconds(0))) throw;
+    // A process that ends has lost its namespaces and files a moment before its pidfd tells so.
+    if (!sys::pidfd_wait_ended(seen.init.get(), std::chrono::seconds(2))) throw;
   }
   if (sys::pidfd_wait_ended(seen.init.get(), std::chrono::milliseconds(0))) return std::nullopt;
-  return reading;
+  return report;
 }
 
 std::optional<quotas::Counters> load_last_counters(const Paths& paths, const std::string& name) {
@@ -86,9 +88,9 @@ std::optional<quotas::Counters> load_last_counters(const Paths& paths, const std
   return kept->front().counters;
 }
 
-void keep_last_counters(const Paths& paths, const CounterReading& reading) {
-  replace_file(last_file(paths, reading.name),
-               quotas::format_beancounters({{reading.number, reading.counters}}));
+void keep_last_counters(const Paths& paths, const CounterReport& report) {
+  replace_file(last_file(paths, report.name),
+               quotas::format_beancounters({{report.number, report.counters}}));
 }
 
 }  // namespace holm::runtime
