@@ -80,7 +80,7 @@ json counter_json(const quotas::Counter& counter) {
           {"failcnt", counter.failcnt}};
 }
 
-// The containers to be shown, by their numbers: a name that was given must be one of a container.
+// The containers to be shown: those that are named, which there must be, or all.
 std::vector<std::string> chosen_names(const runtime::Paths& paths, const CounterOptions& options) {
   for (const std::string& name : options.names) runtime::require_container(paths, name);
   return options.names.empty() ? runtime::container_names(paths) : options.names;

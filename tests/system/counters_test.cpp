@@ -191,8 +191,7 @@ TEST_CASE("memory beyond the limit is refused, which three rows tell, and reclai
   Installation installation;
   installation.start("box", std::string(kIdle) + "[memory]\nlimit = \"32M\"\nswap = \"0\"\n");
   // More than fits is read through the page cache, which is reclaimed over and over.
-  answer(installation, "box",
-         "head -c 100000000 /dev/zero > /var/big; cat /var/big > /dev/null; rm /var/big");
+  answer(installation, "box", "head -c 50000000 /dev/zero > /var/big; cat /var/big > /dev/null; rm /var/big");
   Rows rows = counters(installation, {"box"});
   CHECK(rows.at("physpages").failcnt == 0);
   CHECK(rows.at("physpages").maxheld > 3 * rows.at("physpages").limit / 4);
