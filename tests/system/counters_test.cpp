@@ -245,6 +245,25 @@ TEST_CASE("network bytes and packets are the container's own") {
   }
 }
 
+TEST_CASE("firewall rules and sockets are those of the container, not of a host whose network it has") {
+  HOLM_REQUIRES("root", have_root());
+  HOLM_REQUIRES("bridge, veth and nftables", have_nat());
+  HOLM_REQUIRES("nft", run_host({"nft", "--version"}).status == 0);
+  Installation installation;
+  installation.start("box", kIdle);
+  installation.start("other", std::string(kIdle) + "[[network]]\nmode = \"host\"\n");
+  const std::string pid = std::to_string(installation.pid_of("box"));
+  const Result rules =
+      run_host({"nsenter", "-t", pid, "-n", "nft", "-f", "-"}, {},
+               "table inet test { chain one { counter; drop; };\n chain two { accept; }; }\n");
+  REQUIRE_MESSAGE(rules.status == 0, rules.errors);
+  CHECK(counters(installation, {"box"}).at("numiptent").held == 3);
+  const Rows other = counters(installation, {"other"});
+  CHECK(other.at("numiptent").held == 0);
+  CHECK(other.at("numtcpsock").held == 0);
+  CHECK(other.at("numothersock").held == 0);
+}
+
 TEST_CASE("--since last gives what has happened between two looks") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;
