@@ -90,6 +90,7 @@ void add_verbs(CLI::App& app, Program& program, std::string_view word) {
       {add_show_verbs, {"list", "inspect", "ps", "log"}},
       {add_resource_verbs,
        {"set", "mem-set", "mem-max", "vcpu-set", "vcpu-pin", "vcpu-list", "sched-credit"}},
+      {add_counter_verbs, {"counters"}},
       {add_template_verbs, {"template"}},
       {add_config_verbs, {"config"}},
       {add_host_verbs, {"info", "check", "gc", "version"}}};

@@ -14,6 +14,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "quotas/control_file.h"
+#include "quotas/facts.h"
 #include "quotas/group.h"
 #include "quotas/group_kill.h"
 #include "quotas/group_tree.h"
@@ -43,6 +44,7 @@ class GroupSet final : public Cgroup {
   void kill_all(std::chrono::milliseconds timeout) override { kill_groups(groups_, tracker(), timeout); }
   Usage usage() const override;
   std::vector<std::chrono::nanoseconds> time_per_cpu() const override;
+  void add_facts(Facts& facts) const override;
   Limits read_limits() const override;
   UniqueFd watch_oom() const override;
   short oom_poll_events() const override;
@@ -189,6 +191,12 @@ std::vector<std::chrono::nanoseconds> GroupSet::time_per_cpu() const {
          split_words(read_control(group->file("cpuacct.usage_percpu")).value_or("")))
       times.emplace_back(parse_unsigned(word).value_or(0));
   return times;
+}
+
+void GroupSet::add_facts(Facts& facts) const {
+  add_usage_facts(usage(), facts);
+  add_limit_facts(read_limits(), facts);
+  for (const auto& group : groups_) add_group_facts(*group, facts);
 }
 
 Limits GroupSet::read_limits() const {

@@ -15,6 +15,8 @@
 
 namespace holm::quotas {
 
+struct Facts;
+
 // Where the host keeps its cgroup hierarchies. `root` is a directory so that tests can use a tree of plain
 // files.
 struct CgroupLayout {
@@ -77,6 +79,9 @@ struct Usage {
   std::optional<Bytes> memory_peak;
   std::optional<uint64_t> pids;
   uint64_t oom_kills = 0;
+  std::optional<std::chrono::nanoseconds> throttled_time;  // by the container's own cpu.cap
+  // Of all devices. On v1 without what the kernel writes back later.
+  std::optional<uint64_t> io_read_bytes, io_write_bytes, io_reads, io_writes;
 };
 
 // The groups of one container, made below `parent_name` ("holm" or "holm-1a2b"; "machine.slice/holm.scope"
@@ -122,6 +127,8 @@ class Cgroup {
   virtual Usage usage() const = 0;
   // CPU time by CPU number; empty where the kernel does not tell (cgroup v2).
   virtual std::vector<std::chrono::nanoseconds> time_per_cpu() const = 0;
+  // All that the groups' files tell for counters: usage, limits, peaks and refusals.
+  virtual void add_facts(Facts& facts) const = 0;
   // The limits as the kernel has them, for read-back and `inspect`. `cpu.pin` is what cpuset.cpus allows
   // (empty where it is all), whether it came from pin or count; a weight is exact up to rounding.
   // `io.devices` are those that have a rate, by number only.

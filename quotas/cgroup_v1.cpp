@@ -14,6 +14,7 @@
 #include "quotas/device_lines.h"
 #include "quotas/group.h"
 #include "quotas/group_tree.h"
+#include "quotas/io_usage.h"
 
 namespace holm::quotas {
 namespace {
@@ -194,6 +195,10 @@ void GroupV1::read_limits(Limits& limits) const {
 }
 
 void GroupV1::add_usage(Usage& usage) const {
+  if (has("cpu"))
+    if (const auto throttled = read_keyed(file("cpu.stat"), "throttled_time"))
+      usage.throttled_time = std::chrono::nanoseconds(*throttled);
+  if (has("blkio")) add_io_usage_v1(*this, usage);
   if (has("cpuacct"))
     usage.cpu_time = std::chrono::nanoseconds(read_number(file("cpuacct.usage")).value_or(0));
   if (has("memory")) {

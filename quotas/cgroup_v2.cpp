@@ -16,6 +16,7 @@
 #include "quotas/control_file.h"
 #include "quotas/device_filter.h"
 #include "quotas/group.h"
+#include "quotas/io_usage.h"
 #include "quotas/systemd_scope.h"
 
 namespace holm::quotas {
@@ -252,6 +253,10 @@ void GroupV2::add_usage(Usage& usage) const {
   // Every group has cpu.stat, also beside a v1 controller that counts the same.
   if (usage.cpu_time.count() == 0)
     usage.cpu_time = std::chrono::microseconds(read_keyed(file("cpu.stat"), "usage_usec").value_or(0));
+  if (has("cpu"))
+    if (const auto throttled = read_keyed(file("cpu.stat"), "throttled_usec"))
+      usage.throttled_time = std::chrono::microseconds(*throttled);
+  if (has("io")) add_io_usage_v2(*this, usage);
   if (has("memory")) {
     usage.memory = read_bytes(file("memory.current"));
     usage.memory_peak = read_bytes(file("memory.peak"));

@@ -83,18 +83,20 @@ std::optional<Bytes> read_bytes(const std::string& path) {
   return Bytes{*number};
 }
 
-std::optional<uint64_t> read_keyed(const std::string& path, std::string_view key) {
-  const auto text = read_of_group(path);
-  if (!text) return std::nullopt;
-  std::string_view rest = *text;
-  while (!rest.empty()) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+std::optional<uint64_t> find_keyed(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
     const size_t blank = line.find(' ');
     if (blank != std::string_view::npos && line.substr(0, blank) == key)
       return parse_unsigned(line.substr(blank + 1));
   }
   return std::nullopt;
+}
+
+std::optional<uint64_t> read_keyed(const std::string& path, std::string_view key) {
+  const auto text = read_of_group(path);
+  return text ? find_keyed(*text, key) : std::nullopt;
 }
 
 void write_checked(const std::string& path, std::string_view value) {

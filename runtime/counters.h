@@ -1,0 +1,43 @@
+// The counters of running containers, read from the kernel at the moment of asking.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netsetup/traffic.h"
+#include "quotas/cgroup.h"
+#include "quotas/counters.h"
+#include "runtime/container_store.h"
+
+namespace holm::runtime {
+
+// How long counting may take where it has to look at everything one by one; what is not done by then is left
+// out, with a warning.
+struct CounterPatience {
+  std::chrono::milliseconds disk = std::chrono::seconds(2);        // zero: disk space is left out
+  std::chrono::milliseconds processes = std::chrono::seconds(10);  // zero: what they hold is left out
+};
+
+struct CounterReport {
+  std::string name;
+  uint32_t number = 0;
+  quotas::Counters counters;
+  std::vector<std::string> warnings;
+};
+
+// The counters of one container, `base` (what earlier runs left) included; nothing where it is not running,
+// or ended while it was looked at.
+std::optional<CounterReport> read_counters(const Installation& installation,
+                                           const quotas::CgroupLayout& layout, const std::string& name,
+                                           const CounterPatience& patience,
+                                           const quotas::Counters& base = {});
+
+// What a report is compared with: the last one that was kept, in the run directory. Nothing where there is
+// none that can be used.
+std::optional<quotas::Counters> load_last_counters(const Paths& paths, const std::string& name);
+void keep_last_counters(const Paths& paths, const CounterReport& report);
+
+}  // namespace holm::runtime
