@@ -104,7 +104,7 @@ void Group::write_burst(const std::string& path, const CpuLimits& limits,
   if (read_control(path))
     write_checked(path, fmt::format("{}", microseconds_of(limits.burst_percent)));
   else
-    warnings.push_back("cpu.burst has no effect: this kernel cannot save up CPU time (Linux 5.14 can)");
+    warnings.emplace_back("cpu.burst has no effect: this kernel cannot save up CPU time (Linux 5.14 can)");
 }
 
 void Group::write_pids(std::optional<uint64_t> limit, Freshness freshness) {
