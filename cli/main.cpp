@@ -90,6 +90,7 @@ void add_verbs(CLI::App& app, Program& program, std::string_view word) {
       {add_show_verbs, {"list", "inspect", "ps", "log"}},
       {add_template_verbs, {"template"}},
       {add_config_verbs, {"config"}},
+      {add_account_verbs, {"account", "usage"}},
       {add_host_verbs, {"info", "check", "gc", "version"}}};
   const auto knows = [&](const Family& family) {
     return std::ranges::find(family.verbs, word) != family.verbs.end();

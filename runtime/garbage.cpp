@@ -80,7 +80,7 @@ class Collector {
       if (!is_dns_label(owner) || is_owned(number)) continue;
       const auto lock = try_lock(owner);
       if (!lock || is_owned(number)) continue;
-      remove_kernel_objects(paths_, number);
+      remove_kernel_objects(paths_, number, nullptr);
       numbers.release(number, owner);
       report_.removed.push_back(fmt::format("number {} of '{}'", number, owner));
     }
@@ -112,7 +112,7 @@ class Collector {
     for (const uint32_t number : numbers) {
       if (reserved.contains(number)) continue;
       attempt(fmt::format("container {}", number), [&] {
-        remove_kernel_objects(paths_, number);
+        remove_kernel_objects(paths_, number, nullptr);
         report_.removed.push_back(fmt::format("cgroup and links of number {}", number));
       });
     }
