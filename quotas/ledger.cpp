@@ -2,6 +2,7 @@
 // ledger_writer.cpp and read by ledger_query.cpp.
 #include "quotas/ledger.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 
 #include <chrono>
@@ -153,6 +154,13 @@ void Ledger::roll_up(const LedgerRetention& retention, int64_t now,
       forget_the_gone(*database_, existing, now);
     });
   });
+}
+
+// Commits stand in the log until somebody copies them into the file, who waits for the disk himself.
+void sync_ledger(const std::string& path) {
+  const std::string log = path + "-wal";
+  sys::sync_fd(sys::open(log, O_RDONLY).get(), log);
+  sync_directory(path.substr(0, path.rfind('/')));
 }
 
 std::vector<std::string> ledgers_set_aside(const std::string& path) {

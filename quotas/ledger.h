@@ -154,6 +154,9 @@ class Ledger {
   std::vector<std::string> notes_;
 };
 
+// Waits until all that was written without waiting for the disk is on it.
+void sync_ledger(const std::string& path);
+
 // Files beside `path` that were set aside as damaged.
 std::vector<std::string> ledgers_set_aside(const std::string& path);
 

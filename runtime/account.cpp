@@ -218,7 +218,9 @@ void roll_up_ledger(const Installation& installation) {
 }
 
 void sample_after_change(const Paths& paths, const std::string& name) noexcept {
-  ignore_errors([&] { sample_accounts(paths, {name}); });  // the next sample counts the same
+  // No wait for the disk: what a crash of the host took of it would be as if the container had just not been
+  // looked at.
+  ignore_errors([&] { sample_accounts(paths, {name}, Durability::until_reboot); });
 }
 
 void rename_in_ledger(const Paths& paths, const std::string& name) noexcept {

@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <utility>
 
 #include "base/error.h"
 #include "base/sys.h"
@@ -23,13 +25,18 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFirstSampleAfter(2000);
 // Longer than the ledger waits for another writer, shorter than a stop waits for the monitor.
 constexpr milliseconds kLastSamplePatience(8000);
+// The child's only descriptor beside the streams.
+constexpr int kWrittenFd = 3;
 
 }  // namespace
 
 RunAccount::RunAccount(Paths paths, std::string name, Durability durability, Log log)
     : paths_(std::move(paths)), name_(std::move(name)), durability_(durability), log_(std::move(log)) {}
 
-RunAccount::~RunAccount() { end_sampler(milliseconds(0)); }
+// A child that only waits for the disk does so without us.
+RunAccount::~RunAccount() {
+  if (sampler_ && !has_written_) kill_sampler();
+}
 
 void RunAccount::begin(pid_t init) {
   ended_ns_.reset();
@@ -40,7 +47,7 @@ void RunAccount::begin(pid_t init) {
 }
 
 void RunAccount::serve() {
-  if (sampler_ && sys::pidfd_wait_ended(sampler_.get(), milliseconds(0))) end_sampler(milliseconds(0));
+  if (sampler_ && sys::pidfd_wait_ended(sampler_.get(), milliseconds(0))) reap_sampler();
   if (!due_ || sampler_ || Clock::now() < *due_) return;
   due_.reset();
   try {
@@ -54,54 +61,85 @@ void RunAccount::note_end() { ended_ns_ = boottime_now_ns(); }
 
 void RunAccount::finish() noexcept {
   due_.reset();
-  end_sampler(milliseconds(0));
+  if (sampler_) kill_sampler();
   try {
     start_sampler();
-    end_sampler(kLastSamplePatience);
-    if (sampler_failed_) keep_last_sample(paths_, name_, ended_ns_);
+    if (!await_written(kLastSamplePatience)) {
+      kill_sampler();
+      keep_last_sample(paths_, name_, ended_ns_);
+    }
   } catch (const std::exception& failure) {
     ignore_errors([&] { log_(fmt::format("usage since the last sample is lost: {}", failure.what())); });
   }
   network_namespace_.reset();
 }
 
-// The child has no descriptor of the monitor's but its log, and does not outlive it.
 void RunAccount::start_sampler() {
+  sys::Pipe pipe = sys::pipe();
   const pid_t monitor = ::getpid();
   const pid_t child = ::fork();
   if (child < 0) throw Error::system("make a process that writes the ledger");
   if (child > 0) {
     sampler_ = sys::pidfd_open(child);
+    written_ = std::move(pipe.read_end);
+    has_written_ = false;
     return;
   }
+  // Of the monitor's descriptors it keeps the log and the pipe; it does not outlive the monitor.
+  if (::dup2(pipe.write_end.release(), kWrittenFd) < 0) ::_exit(1);
+  sys::close_range(kWrittenFd + 1);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != monitor) ::_exit(1);
   ::prctl(PR_SET_NAME, "holm-sampler");
-  sys::close_range(3);
-  int status = 0;
+  run_sampler();
+}
+
+void RunAccount::run_sampler() {
   try {
-    const AccountReport report = sample_accounts(paths_, {name_}, durability_, ended_ns_);
+    const AccountReport report = sample_accounts(paths_, {name_}, Durability::until_reboot, ended_ns_);
     for (const auto* lines : {&report.notes, &report.warnings})
       for (const std::string& line : *lines) log_(line);
+    // The waiting for the disk is not the monitor's, which may go on now, and end.
+    ::prctl(PR_SET_PDEATHSIG, 0);
+    sys::write_all(kWrittenFd, "w", "the monitor's pipe");
+    if (durability_ == Durability::survives_crash) quotas::sync_ledger(paths_.ledger());
   } catch (const Error& error) {
     log_(error.report());
-    status = 1;
+    ::_exit(1);
   } catch (const std::exception& failure) {
     log_(failure.what());
-    status = 1;
+    ::_exit(1);
   }
-  ::_exit(status);
+  ::_exit(0);
+}
+
+bool RunAccount::await_written(milliseconds patience) {
+  const auto end = Clock::now() + patience;
+  pollfd wanted = {written_.get(), POLLIN, 0};
+  for (;;) {
+    const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now());
+    if (left.count() <= 0) return false;
+    const int ready = ::poll(&wanted, 1, static_cast<int>(left.count()));
+    if (ready < 0 && errno != EINTR) throw Error::system("wait for the ledger");
+    if (ready > 0) break;
+  }
+  char word = 0;
+  has_written_ = ::read(written_.get(), &word, 1) == 1;  // else it ended without a word
+  return has_written_;
 }
 
 // One that is killed has written all or nothing.
-void RunAccount::end_sampler(milliseconds patience) {
-  if (!sampler_) return;
-  if (!sys::pidfd_wait_ended(sampler_.get(), patience)) sys::pidfd_signal(sampler_.get(), SIGKILL);
+void RunAccount::kill_sampler() {
+  sys::pidfd_signal(sampler_.get(), SIGKILL);
+  reap_sampler();
+}
+
+void RunAccount::reap_sampler() {
   siginfo_t info = {};
   while (::waitid(P_PIDFD, static_cast<id_t>(sampler_.get()), &info, WEXITED) != 0 && errno == EINTR) {
   }
-  sampler_failed_ = info.si_code != CLD_EXITED || info.si_status != 0;
   sampler_.reset();
+  written_.reset();
 }
 
 }  // namespace holm::runtime

@@ -38,15 +38,19 @@ class RunAccount {
 
  private:
   void start_sampler();
-  void end_sampler(std::chrono::milliseconds patience);
+  [[noreturn]] void run_sampler();
+  bool await_written(std::chrono::milliseconds patience);
+  void kill_sampler();
+  void reap_sampler();
 
   Paths paths_;
   std::string name_;
   Durability durability_;
   Log log_;
   UniqueFd network_namespace_;
-  UniqueFd sampler_;  // a pidfd
-  bool sampler_failed_ = false;
+  UniqueFd sampler_;          // a pidfd
+  UniqueFd written_;          // a pipe on which it says so
+  bool has_written_ = false;  // what is left for it to do is to wait for the disk
   std::optional<std::chrono::steady_clock::time_point> due_;
   std::optional<int64_t> ended_ns_;
 };
