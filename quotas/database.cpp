@@ -107,7 +107,8 @@ Database::Database(const std::string& path, Access access) {
   // A damaged schema must not run anything.
   sqlite3_db_config(database, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   sqlite3_db_config(database, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-  execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF");
+  // Who copies the log is chosen by tidy_ledger, not by who happens to commit.
+  execute("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0");
 }
 
 void Database::set_durability(Durability durability) {
@@ -118,6 +119,14 @@ void Database::set_durability(Durability durability) {
 void Database::execute(const std::string& sql) const {
   check(database_.get(), sqlite3_exec(database_.get(), sql.c_str(), nullptr, nullptr, nullptr),
         "write the database");
+}
+
+void Database::empty_log() const {
+  sqlite3_busy_timeout(database_.get(), 0);
+  execute("SELECT count(*) FROM sqlite_schema");  // a log is not known before the file was read
+  const int code =
+      sqlite3_wal_checkpoint_v2(database_.get(), "main", SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+  if (code != SQLITE_BUSY) check(database_.get(), code, "tidy the database");
 }
 
 int64_t Database::integer(std::string_view sql) const {

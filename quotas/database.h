@@ -63,6 +63,8 @@ class Database {
 
   // `until_reboot`: commits do not wait for the disk. What a crash of the machine then loses is lost whole.
   void set_durability(Durability durability);
+  // Copies the log into the file and empties it, unless others are using it.
+  void empty_log() const;
   Statement prepare(std::string_view sql) const { return {database_.get(), sql}; }
   // Statements without values and rows.
   void execute(const std::string& sql) const;

@@ -20,6 +20,7 @@ namespace {
 constexpr std::chrono::seconds kLockPatience(5);
 constexpr int64_t kDay = 86400;
 constexpr const char* kAsideMark = ".damaged-";
+constexpr off_t kLongLog = 256 << 10;  // some 20 samples
 
 FileLock lock_file(const std::string& path) {
   return FileLock::acquire(
@@ -156,10 +157,16 @@ void Ledger::roll_up(const LedgerRetention& retention, int64_t now,
   });
 }
 
-// Commits stand in the log until somebody copies them into the file, who waits for the disk himself.
-void sync_ledger(const std::string& path) {
+void tidy_ledger(const std::string& path, Durability durability) {
   const std::string log = path + "-wal";
-  sys::sync_fd(sys::open(log, O_RDONLY).get(), log);
+  const auto file = sys::open_if_exists(log, O_RDONLY);
+  if (!file) return;
+  if (sys::stat_fd(file->get(), log).st_size > kLongLog) {
+    const FileLock lock = lock_file(path);
+    return Database(path, Database::Access::write).empty_log();
+  }
+  if (durability != Durability::survives_crash) return;
+  sys::sync_fd(file->get(), log);
   sync_directory(path.substr(0, path.rfind('/')));
 }
 

@@ -154,8 +154,10 @@ class Ledger {
   std::vector<std::string> notes_;
 };
 
-// Waits until all that was written without waiting for the disk is on it.
-void sync_ledger(const std::string& path);
+// What a writer leaves for after its work: waits until all that was written without waiting for the disk is
+// on it (where that matters), and copies a log that has become long into the file. Whoever opens the ledger
+// reads the log from its begin.
+void tidy_ledger(const std::string& path, Durability durability);
 
 // Files beside `path` that were set aside as damaged.
 std::vector<std::string> ledgers_set_aside(const std::string& path);

@@ -215,6 +215,7 @@ void roll_up_ledger(const Installation& installation) {
     }
   }
   quotas::Ledger::open(paths.ledger()).roll_up(installation.settings.ledger, std::time(nullptr), existing);
+  quotas::tidy_ledger(paths.ledger(), Durability::survives_crash);
 }
 
 void sample_after_change(const Paths& paths, const std::string& name) noexcept {

@@ -102,7 +102,7 @@ void RunAccount::run_sampler() {
     // The waiting for the disk is not the monitor's, which may go on now, and end.
     ::prctl(PR_SET_PDEATHSIG, 0);
     sys::write_all(kWrittenFd, "w", "the monitor's pipe");
-    if (durability_ == Durability::survives_crash) quotas::sync_ledger(paths_.ledger());
+    quotas::tidy_ledger(paths_.ledger(), durability_);
   } catch (const Error& error) {
     log_(error.report());
     ::_exit(1);
