@@ -40,6 +40,7 @@ void add_cgroup_meters(LedgerSample& sample, const quotas::Usage& usage) {
     if (group != 0) sample.meters.push_back({quantity, std::move(source), life(group), total});
   };
   const auto& lives = usage.life;
+  sample.counters_life = life(lives.cpu);
   add(Quantity::cpu, "cpu", lives.cpu, static_cast<uint64_t>(usage.cpu_time.count()));
   add(Quantity::throttled, "cpu", lives.throttled, static_cast<uint64_t>(usage.throttled_time.count()));
   add(Quantity::oom_kills, "memory", lives.memory, usage.oom_kills);
@@ -142,6 +143,16 @@ AccountReport sample_into(quotas::Ledger& ledger, const Paths& paths, const std:
   return report;
 }
 
+// Of containers that run no more, too.
+void take_in_kept(quotas::Ledger& ledger, const Paths& paths, std::vector<std::string>& warnings) {
+  const std::vector<KeptFile> kept = kept_samples(paths, "", warnings);
+  if (kept.empty()) return;
+  ledger.write([&](quotas::LedgerWriter& writer) {
+    for (const KeptFile& file : kept) writer.add_kept(file.kept);
+  });
+  for (const KeptFile& file : kept) remove_kept(file.path);
+}
+
 }  // namespace
 
 int64_t boottime_now_ns() { return now_ns(CLOCK_BOOTTIME); }
@@ -192,13 +203,18 @@ AccountReport sample_all_accounts(const Paths& paths) {
   if (!sys::exists(paths.state)) return {};
   auto ledger = quotas::Ledger::open(paths.ledger());
   AccountReport report = sample_into(ledger, paths, container_names(paths), std::nullopt);
-  // Of containers that run no more.
-  const std::vector<KeptFile> kept = kept_samples(paths, "", report.warnings);
-  Sampled sampled;
-  if (!kept.empty()) ledger.write([&](quotas::LedgerWriter& writer) { add_kept(writer, kept, sampled); });
-  for (const KeptFile& file : kept) remove_kept(file.path);
+  take_in_kept(ledger, paths, report.warnings);
   report.notes = ledger.notes();
   return report;
+}
+
+std::vector<std::string> take_in_kept_samples(const Paths& paths) {
+  std::vector<std::string> warnings;
+  if (kept_samples(paths, "", warnings).empty()) return warnings;
+  auto ledger = quotas::Ledger::open(paths.ledger());
+  warnings.clear();
+  take_in_kept(ledger, paths, warnings);
+  return warnings;
 }
 
 void roll_up_ledger(const Installation& installation) {

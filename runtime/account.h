@@ -43,6 +43,8 @@ AccountReport sample_accounts(const Paths& paths, const std::vector<std::string>
                               std::optional<int64_t> ended_ns = std::nullopt);
 // All containers, and what was kept of those that are gone.
 AccountReport sample_all_accounts(const Paths& paths);
+// The latter alone; what is wrong with them.
+std::vector<std::string> take_in_kept_samples(const Paths& paths);
 // Rolls the ledger up as the host's settings say.
 void roll_up_ledger(const Installation& installation);
 

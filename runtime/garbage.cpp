@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "netsetup/address_pool.h"
 #include "netsetup/container_link.h"
+#include "runtime/account.h"
 #include "runtime/cleanup.h"
 #include "runtime/lifecycle.h"
 #include "runtime/network_plan.h"
@@ -33,6 +34,9 @@ class Collector {
     attempt("run directories", [&] { remove_run_directories(); });
     attempt("templates", [&] { remove_template_leftovers(); });
     attempt("network", [&] { remove_unused_network(); });
+    attempt("ledger", [&] {
+      for (const std::string& problem : take_in_kept_samples(paths_)) report_.problems.push_back(problem);
+    });
     return std::move(report_);
   }
 

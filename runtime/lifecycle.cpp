@@ -288,6 +288,13 @@ void resume(const Installation& installation, const std::string& name) {
 
 namespace {
 
+// A monitor of which only the socket is known takes that away with its last step, after it wrote its record.
+void await_unknown_monitor(const std::string& run_directory) {
+  const auto end = Clock::now() + kMonitorPatience;
+  while (sys::exists(run_directory + "/monitor.sock") && Clock::now() < end)
+    std::this_thread::sleep_for(milliseconds(2));
+}
+
 // Nothing where it was removed, else what it is instead of stopped.
 std::optional<Condition> destroy_stopped(const Installation& installation, const std::string& name,
                                          bool force) {
@@ -297,14 +304,17 @@ std::optional<Condition> destroy_stopped(const Installation& installation, const
     const Condition condition = look(installation, name).condition;
     if (condition != Condition::stopped && !(force && condition == Condition::damaged)) return condition;
     // A monitor whose record cannot be read must not start the next init of what is removed here.
+    bool has_monitor = false;
     if (condition == Condition::damaged)
-      ignore_errors(
-          [&] { announce_intent(installation.paths.runtime(name), Intent::stop); });  // it may be gone
+      ignore_errors([&] {  // it may be gone
+        has_monitor = announce_intent(installation.paths.runtime(name), Intent::stop);
+      });
     uint32_t number = 0;
     ignore_errors(
         [&] { number = load_identity(installation.paths, name).number; });  // damaged: gc finds the rest
     if (number != 0)
       remove_kernel_objects(installation.paths, number, last_look_of(installation.paths, name));
+    if (has_monitor) await_unknown_monitor(installation.paths.runtime(name));
     remove_container_files(installation.paths, name);
     return std::nullopt;
   });

@@ -23,8 +23,8 @@ using std::chrono::milliseconds;
 
 // Nothing is lost by waiting: a new run is counted from its begin, whenever that is first looked at.
 constexpr milliseconds kFirstSampleAfter(2000);
-// Longer than the ledger waits for another writer, shorter than a stop waits for the monitor.
-constexpr milliseconds kLastSamplePatience(8000);
+// Less than the ledger waits for another writer: a stop need not wait, as the sample can be kept.
+constexpr milliseconds kLastSamplePatience(3000);
 // The child's only descriptor beside the streams.
 constexpr int kWrittenFd = 3;
 
