@@ -119,6 +119,7 @@ void sample_names(quotas::LedgerWriter& writer, const Paths& paths, std::span<co
     add_kept(writer, kept_samples(paths, sample->uuid, sampled.report.warnings), sampled);
     for (const std::string& warning : step("write the ledger", [&] { return writer.add(*sample); }))
       sampled.report.warnings.push_back(fmt::format("container '{}': {}", name, warning));
+    ++sampled.report.counted;
   }
 }
 
@@ -130,6 +131,7 @@ void write_batch(quotas::Ledger& ledger, const Paths& paths, std::span<const std
     sample_names(writer, paths, names, ended_ns, sampled);
   });
   for (const std::string& file : sampled.kept_files) remove_kept(file);
+  report.counted += sampled.report.counted;
   report.warnings.insert(report.warnings.end(), sampled.report.warnings.begin(),
                          sampled.report.warnings.end());
 }
@@ -251,12 +253,11 @@ void rename_in_ledger(const Paths& paths, const std::string& name) noexcept {
 }
 
 void take_last_sample(const Paths& paths, const std::string& name) noexcept {
-  try {
-    sample_accounts(paths, {name});
-  } catch (const std::exception&) {
-    ignore_errors(
-        [&] { keep_last_sample(paths, name, std::nullopt); });  // removing it must not depend on that
-  }
+  bool is_counted = false;
+  ignore_errors([&] { is_counted = sample_accounts(paths, {name}).counted > 0; });  // kept below
+  if (is_counted) return;
+  // What is to be removed must not depend on that.
+  ignore_errors([&] { keep_last_sample(paths, name, std::nullopt); });
 }
 
 void keep_last_sample(const Paths& paths, const std::string& name, std::optional<int64_t> ended_ns) {

@@ -32,6 +32,7 @@ std::optional<quotas::LedgerSample> read_account(const Paths& paths, const std::
                                                  std::optional<int64_t> ended_ns = std::nullopt);
 
 struct AccountReport {
+  size_t counted = 0;                 // containers of which a sample was written
   std::vector<std::string> warnings;  // counters that ran backwards, containers that cannot be read
   std::vector<std::string> notes;     // about the ledger itself: Ledger::notes
 };

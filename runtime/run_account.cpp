@@ -99,6 +99,7 @@ void RunAccount::run_sampler() {
     const AccountReport report = sample_accounts(paths_, {name_}, Durability::until_reboot, ended_ns_);
     for (const auto* lines : {&report.notes, &report.warnings})
       for (const std::string& line : *lines) log_(line);
+    if (report.counted == 0) ::_exit(1);  // it could not be read, which the monitor tries again
     // The waiting for the disk is not the monitor's, which may go on now, and end.
     ::prctl(PR_SET_PDEATHSIG, 0);
     sys::write_all(kWrittenFd, "w", "the monitor's pipe");

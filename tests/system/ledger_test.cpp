@@ -77,6 +77,12 @@ void check_cpu(const Installation& installation, uint64_t runs) {
   CHECK(kernel.nanoseconds - counted <= (kernel.is_exact ? 0 : runs * 1000));
 }
 
+// What was kept, too.
+void check_cpu_later(const Installation& installation, uint64_t runs) {
+  sample(installation);
+  check_cpu(installation, runs);
+}
+
 struct Statistics {
   uint64_t received_bytes, sent_bytes, received_packets, sent_packets;
   bool operator==(const Statistics&) const = default;
@@ -266,6 +272,30 @@ TEST_CASE("a sampler that is killed or fails at any step has counted all or noth
   sample(installation);
   CHECK(total(installation, "cpu_ns") == cpu_of(groups.get<std::vector<std::string>>()).nanoseconds);
   installation.holm_ok({"resume", "box"});
+}
+
+TEST_CASE("a monitor's sampler that is killed or fails at any step of the last sample loses nothing of it") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  const std::string config = installation.write_config("box", kBusy);
+  uint64_t runs = 0;
+  for (const char* step : {"lock the ledger", "read the totals", "write the ledger", "commit the ledger"}) {
+    for (const char* action : {"kill:", "error:"}) {
+      CAPTURE(step);
+      CAPTURE(action);
+      CHECK(installation.holm({"start", config}, {{"HOLM_FAULT", std::string(action) + step}}).status == 0);
+      installation.holm_ok({"stop", "-k", "box"});
+      check_cpu_later(installation, ++runs);
+    }
+  }
+  // The monitor itself: whoever finds that it is gone looks for the last time.
+  for (const char* step : {"kill processes", "remove cgroup"}) {
+    CAPTURE(step);
+    CHECK(installation.holm({"start", config}, {{"HOLM_FAULT", std::string("kill:") + step}}).status == 0);
+    installation.holm({"stop", "-k", "box"});
+    installation.holm({"wait", "box"});
+    check_cpu_later(installation, ++runs);
+  }
 }
 
 TEST_CASE("a ledger that cannot be written harms no container, and what it missed is counted later") {
