@@ -34,6 +34,18 @@ Observation look(const Installation& installation, const std::string& name) {
   return observe(installation.paths, quotas::detect_cgroup_layout(), name);
 }
 
+// As `look`, but not in the moment between init's end and the monitor's record of it, in which the last
+// sample is taken and the cgroup removed.
+Observation look_after_end(const Installation& installation, const std::string& name) {
+  const auto end = Clock::now() + kMonitorPatience;
+  for (;;) {
+    Observation seen = look(installation, name);
+    const bool is_ending = seen.monitor && !seen.has_init() && seen.state->phase == Phase::running;
+    if (!is_ending || Clock::now() >= end) return seen;
+    std::this_thread::sleep_for(milliseconds(2));
+  }
+}
+
 // As `look`, after the record was brought in line with the kernel, so that an end is not missed. Takes the
 // lock where there is something to do.
 Observation look_settled(const Installation& installation, const std::string& name) {
@@ -378,7 +390,7 @@ std::optional<int> wait(const Installation& installation, const std::string& nam
 }
 
 void settle(const Installation& installation, const std::string& name) {
-  Observation seen = look(installation, name);
+  const Observation seen = look_after_end(installation, name);
   if (seen.condition == Condition::orphaned) {
     step("adopt the container", [&] {
       MonitorOptions options;
