@@ -37,6 +37,7 @@ void add_resource_verbs(CLI::App& app,
 void add_template_verbs(CLI::App& app, Program& program);  // template build|import|list|inspect|remove
 void add_config_verbs(CLI::App& app, Program& program);    // config check|show
 void add_host_verbs(CLI::App& app, Program& program);      // info check gc version
+void add_account_verbs(CLI::App& app, Program& program);   // account sample, usage
 
 // The payload's command of `run` and `exec`: what follows the name, with or without "--".
 std::vector<std::string> payload_command(const CLI::App& verb, const Program& program);

@@ -93,6 +93,7 @@ void add_verbs(CLI::App& app, Program& program, std::string_view word) {
       {add_counter_verbs, {"counters"}},
       {add_template_verbs, {"template"}},
       {add_config_verbs, {"config"}},
+      {add_account_verbs, {"account", "usage"}},
       {add_host_verbs, {"info", "check", "gc", "version"}}};
   const auto knows = [&](const Family& family) {
     return std::ranges::find(family.verbs, word) != family.verbs.end();

@@ -249,6 +249,7 @@ int inspect(const Program& program, const ShowOptions& options) {
     json value = row_json(row);
     const runtime::StoredContainer container = runtime::load_container(installation, name);
     value["number"] = container.identity.number;
+    value["uuid"] = container.identity.uuid;
     value["ids"] = {{"first", container.identity.ids.first}, {"count", container.identity.ids.count}};
     value["directory"] = installation.paths.container(name);
     if (row.alive) {

@@ -180,7 +180,19 @@ void GroupSet::lift_io_limits() {
 
 Usage GroupSet::usage() const {
   Usage usage;
-  for (const auto& group : groups_) group->add_usage(usage);
+  for (const auto& group : groups_) {
+    const Usage before = usage;
+    const uint64_t life = group->life();
+    group->add_usage(usage);
+    // Removed meanwhile, and perhaps made anew: what was read may be half of each.
+    if (group->life() != life) usage = before;
+  }
+  // v2's own count of the same stands in only on hosts without cpuacct: not where that group just went.
+  const Group* const cpuacct = find("cpuacct");
+  if (cpuacct && cpuacct->life() != usage.life.cpu) {
+    usage.cpu_time = std::chrono::nanoseconds(0);
+    usage.life.cpu = 0;
+  }
   return usage;
 }
 

@@ -73,15 +73,28 @@ struct CgroupEntry {
   std::vector<UniqueFd> v1_tasks;
 };
 
+// What went through one block device. Devices on top of others (LVM, RAID) and those below both count it.
+struct DeviceIo {
+  std::string device;  // "8:0"
+  uint64_t read_bytes = 0;
+  uint64_t written_bytes = 0;
+  uint64_t reads = 0;
+  uint64_t writes = 0;
+};
+
 struct Usage {
   std::chrono::nanoseconds cpu_time{0};
+  std::chrono::nanoseconds throttled_time{0};  // in which its threads wanted the CPU and cpu.cap forbade it
   std::optional<Bytes> memory;
   std::optional<Bytes> memory_peak;
   std::optional<uint64_t> pids;
   uint64_t oom_kills = 0;
-  std::optional<std::chrono::nanoseconds> throttled_time;  // by the container's own cpu.cap
-  // Of all devices. On v1 without what the kernel writes back later.
-  std::optional<uint64_t> io_read_bytes, io_write_bytes, io_reads, io_writes;
+  std::vector<DeviceIo> io;
+  // The groups that these counters began with at 0, as a number that no later group has until the host is
+  // booted again; 0 where nothing was read.
+  struct {
+    uint64_t cpu = 0, throttled = 0, memory = 0, io = 0;
+  } life;
 };
 
 // The groups of one container, made below `parent_name` ("holm" or "holm-1a2b"; "machine.slice/holm.scope"

@@ -10,11 +10,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sys.h"
+#include "base/text.h"
 #include "quotas/control_file.h"
 #include "quotas/device_lines.h"
 #include "quotas/group.h"
 #include "quotas/group_tree.h"
-#include "quotas/io_usage.h"
 
 namespace holm::quotas {
 namespace {
@@ -52,6 +52,7 @@ class GroupV1 final : public Group {
   void prepare_parent() override;
   void prepare() override;
   void write_memory_limit(std::string_view what, std::string_view kind, std::optional<Bytes> limit);
+  void add_io(Usage& usage) const;
   void write_limit_and_swap(std::optional<Bytes> limit, std::optional<Bytes> limit_with_swap);
 };
 
@@ -195,18 +196,40 @@ void GroupV1::read_limits(Limits& limits) const {
 }
 
 void GroupV1::add_usage(Usage& usage) const {
-  if (has("cpu"))
-    if (const auto throttled = read_keyed(file("cpu.stat"), "throttled_time"))
-      usage.throttled_time = std::chrono::nanoseconds(*throttled);
-  if (has("blkio")) add_io_usage_v1(*this, usage);
-  if (has("cpuacct"))
-    usage.cpu_time = std::chrono::nanoseconds(read_number(file("cpuacct.usage")).value_or(0));
+  if (const auto used = has("cpuacct") ? read_number(file("cpuacct.usage")) : std::nullopt) {
+    usage.cpu_time = std::chrono::nanoseconds(*used);
+    usage.life.cpu = life();
+  }
+  if (const auto throttled = has("cpu") ? read_keyed(file("cpu.stat"), "throttled_time") : std::nullopt) {
+    usage.throttled_time = std::chrono::nanoseconds(*throttled);
+    usage.life.throttled = life();
+  }
+  if (has("blkio")) add_io(usage);
   if (has("memory")) {
+    usage.life.memory = life();
     usage.memory = read_bytes(file("memory.usage_in_bytes"));
     usage.memory_peak = read_bytes(file("memory.max_usage_in_bytes"));
     usage.oom_kills = read_keyed(file("memory.oom_control"), "oom_kill").value_or(0);
   }
   if (has("pids")) usage.pids = read_number(file("pids.current"));
+}
+
+// "8:0 Read 4096", one line a device and kind; those of nested groups are in it. "Sync", "Async" and
+// "Discard" are of other kinds, "Total" is of all.
+void GroupV1::add_io(Usage& usage) const {
+  const auto add = [&](const char* name, uint64_t DeviceIo::*read, uint64_t DeviceIo::*written) {
+    const auto text = read_control(file(name));
+    if (!text) return;
+    usage.life.io = life();
+    for (const std::string& line : split(*text, '\n')) {
+      const std::vector<std::string> words = split_words(line);
+      const auto value = words.size() == 3 ? parse_unsigned(words[2]) : std::nullopt;
+      if (value && words[1] == "Read") device_io(usage, words[0]).*read = *value;
+      if (value && words[1] == "Write") device_io(usage, words[0]).*written = *value;
+    }
+  };
+  add("blkio.throttle.io_service_bytes_recursive", &DeviceIo::read_bytes, &DeviceIo::written_bytes);
+  add("blkio.throttle.io_serviced_recursive", &DeviceIo::reads, &DeviceIo::writes);
 }
 
 UniqueFd GroupV1::watch_oom() const {

@@ -16,7 +16,6 @@
 #include "quotas/control_file.h"
 #include "quotas/device_filter.h"
 #include "quotas/group.h"
-#include "quotas/io_usage.h"
 #include "quotas/systemd_scope.h"
 
 namespace holm::quotas {
@@ -62,6 +61,7 @@ class GroupV2 final : public Group {
   std::string entry_directory() const;
   // What the hierarchy lets its groups use, by the file that says so.
   std::optional<CpuSet> available(std::string_view name) const;
+  void add_io(Usage& usage) const;
   void reclaim_down_to(Bytes limit);
   uint64_t sum_of_guarantees() const;
   void protect_parent();
@@ -251,18 +251,44 @@ void GroupV2::read_limits(Limits& limits) const {
 
 void GroupV2::add_usage(Usage& usage) const {
   // Every group has cpu.stat, also beside a v1 controller that counts the same.
-  if (usage.cpu_time.count() == 0)
-    usage.cpu_time = std::chrono::microseconds(read_keyed(file("cpu.stat"), "usage_usec").value_or(0));
-  if (has("cpu"))
-    if (const auto throttled = read_keyed(file("cpu.stat"), "throttled_usec"))
-      usage.throttled_time = std::chrono::microseconds(*throttled);
-  if (has("io")) add_io_usage_v2(*this, usage);
+  const auto used = usage.life.cpu == 0 ? read_keyed(file("cpu.stat"), "usage_usec") : std::nullopt;
+  if (used) {
+    usage.cpu_time = std::chrono::microseconds(*used);
+    usage.life.cpu = life();
+  }
+  if (const auto throttled = has("cpu") ? read_keyed(file("cpu.stat"), "throttled_usec") : std::nullopt) {
+    usage.throttled_time = std::chrono::microseconds(*throttled);
+    usage.life.throttled = life();
+  }
+  if (has("io")) add_io(usage);
   if (has("memory")) {
+    usage.life.memory = life();
     usage.memory = read_bytes(file("memory.current"));
     usage.memory_peak = read_bytes(file("memory.peak"));
     usage.oom_kills = read_keyed(file("memory.events"), "oom_kill").value_or(0);
   }
   if (has("pids")) usage.pids = read_number(file("pids.current"));
+}
+
+// "8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0", one line a device.
+void GroupV2::add_io(Usage& usage) const {
+  const auto text = read_control(file("io.stat"));
+  if (!text) return;
+  usage.life.io = life();
+  for (const std::string& line : split(*text, '\n')) {
+    const std::vector<std::string> words = split_words(line);
+    for (size_t i = 1; i < words.size(); ++i) {
+      const size_t equals = words[i].find('=');
+      if (equals == std::string::npos) continue;
+      const std::string_view key = std::string_view(words[i]).substr(0, equals);
+      const auto value = parse_unsigned(std::string_view(words[i]).substr(equals + 1));
+      if (!value) continue;
+      if (key == "rbytes") device_io(usage, words[0]).read_bytes = *value;
+      if (key == "wbytes") device_io(usage, words[0]).written_bytes = *value;
+      if (key == "rios") device_io(usage, words[0]).reads = *value;
+      if (key == "wios") device_io(usage, words[0]).writes = *value;
+    }
+  }
 }
 
 UniqueFd GroupV2::watch_oom() const {

@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/sys.h"
 #include "quotas/control_file.h"
 #include "quotas/group_tree.h"
 #include "quotas/io_control.h"
@@ -54,6 +55,13 @@ bool Group::has(std::string_view controller) const {
 }
 
 bool Group::exists() const { return ::access(directory_.c_str(), F_OK) == 0; }
+
+// The inode number of a group is its id in the kernel, half of which counts how often the other half was
+// used.
+uint64_t Group::life() const {
+  const auto status = sys::stat_path(directory_);
+  return status ? status->st_ino : 0;
+}
 
 void Group::create() {
   // Without the bound, another Holm that keeps removing the empty parent could keep this one here.
@@ -105,6 +113,12 @@ void Group::write_burst(const std::string& path, const CpuLimits& limits,
     write_checked(path, fmt::format("{}", microseconds_of(limits.burst_percent)));
   else
     warnings.emplace_back("cpu.burst has no effect: this kernel cannot save up CPU time (Linux 5.14 can)");
+}
+
+DeviceIo& device_io(Usage& usage, std::string_view device) {
+  for (DeviceIo& io : usage.io)
+    if (io.device == device) return io;
+  return usage.io.emplace_back(DeviceIo{.device = std::string(device)});
 }
 
 void Group::write_pids(std::optional<uint64_t> limit, Freshness freshness) {

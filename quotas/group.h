@@ -44,6 +44,8 @@ class Group {
   std::string path_in_hierarchy() const { return directory_.substr(base_.size()); }
   bool has(std::string_view controller) const;
   bool exists() const;
+  // A number that no later group of this path has, until the host is booted again; 0 where it is gone.
+  uint64_t life() const;
 
   // Makes the directory, and its parent if need be, so that limits can be written and processes can join.
   void create();
@@ -114,6 +116,9 @@ class Group {
 
   CgroupLayout::Manager manager_;
 };
+
+// The entry of a device, which is made if need be.
+DeviceIo& device_io(Usage& usage, std::string_view device);
 
 std::unique_ptr<Group> make_group_v1(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy,
                                      const std::string& parent_name, uint32_t number);

@@ -78,11 +78,20 @@ void add_usage_facts(const Usage& usage, Facts& facts) {
   facts.processes = usage.pids;
   facts.oom_kills = usage.oom_kills;
   facts.cpu_time = static_cast<uint64_t>(usage.cpu_time.count());
-  if (usage.throttled_time) facts.throttled_time = static_cast<uint64_t>(usage.throttled_time->count());
-  facts.read_bytes = usage.io_read_bytes;
-  facts.write_bytes = usage.io_write_bytes;
-  facts.reads = usage.io_reads;
-  facts.writes = usage.io_writes;
+  if (usage.life.throttled != 0) facts.throttled_time = static_cast<uint64_t>(usage.throttled_time.count());
+  if (usage.life.io != 0) {
+    DeviceIo sum;
+    for (const DeviceIo& io : usage.io) {
+      sum.read_bytes += io.read_bytes;
+      sum.written_bytes += io.written_bytes;
+      sum.reads += io.reads;
+      sum.writes += io.writes;
+    }
+    facts.read_bytes = sum.read_bytes;
+    facts.write_bytes = sum.written_bytes;
+    facts.reads = sum.reads;
+    facts.writes = sum.writes;
+  }
 }
 
 void add_limit_facts(const Limits& limits, Facts& facts) {

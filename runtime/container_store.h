@@ -20,6 +20,7 @@ namespace holm::runtime {
 struct Identity {
   uint32_t number = 0;
   isolation::IdRange ids;
+  std::string uuid;  // never another container's, whatever becomes of its name and its number
 };
 
 struct StoredContainer {

@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sys.h"
@@ -9,6 +11,7 @@
 #include "quotas/cgroup.h"
 #include "quotas/disk_use.h"
 #include "quotas/process_facts.h"
+#include "runtime/account.h"
 #include "runtime/observe.h"
 
 namespace holm::runtime {
@@ -16,13 +19,14 @@ namespace {
 
 // Each nat interface has its own pair; the other modes have no link of the container's own.
 std::vector<quotas::Traffic> container_traffic(const Paths& paths, const StoredContainer& container) {
-  const auto links = netsetup::read_traffic();
+  const std::vector<LinkTraffic> links = link_traffic(paths, container.identity.number);
   std::vector<quotas::Traffic> traffic;
   const auto& networks = container.config.spec.networks;
   for (unsigned index = 0; index < networks.size(); ++index) {
-    const auto link = links.find(paths.veth(container.identity.number, index));
+    const auto link =
+        std::ranges::find(links, paths.veth(container.identity.number, index), &LinkTraffic::link);
     if (link == links.end()) continue;
-    const auto inside = netsetup::seen_from_peer(link->second);
+    const netsetup::Traffic& inside = link->traffic;
     traffic.push_back({networks[index].name, inside.received_bytes, inside.received_packets,
                        inside.sent_bytes, inside.sent_packets});
   }

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "netsetup/traffic.h"
 #include "quotas/cgroup.h"
 #include "quotas/counters.h"
 #include "runtime/container_store.h"

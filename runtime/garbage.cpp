@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "netsetup/address_pool.h"
 #include "netsetup/container_link.h"
+#include "runtime/account.h"
 #include "runtime/cleanup.h"
 #include "runtime/lifecycle.h"
 #include "runtime/network_plan.h"
@@ -33,6 +34,9 @@ class Collector {
     attempt("run directories", [&] { remove_run_directories(); });
     attempt("templates", [&] { remove_template_leftovers(); });
     attempt("network", [&] { remove_unused_network(); });
+    attempt("ledger", [&] {
+      for (const std::string& problem : take_in_kept_samples(paths_)) report_.problems.push_back(problem);
+    });
     return std::move(report_);
   }
 
@@ -80,7 +84,7 @@ class Collector {
       if (!is_dns_label(owner) || is_owned(number)) continue;
       const auto lock = try_lock(owner);
       if (!lock || is_owned(number)) continue;
-      remove_kernel_objects(paths_, number);
+      remove_kernel_objects(paths_, number, nullptr);
       numbers.release(number, owner);
       report_.removed.push_back(fmt::format("number {} of '{}'", number, owner));
     }
@@ -112,7 +116,7 @@ class Collector {
     for (const uint32_t number : numbers) {
       if (reserved.contains(number)) continue;
       attempt(fmt::format("container {}", number), [&] {
-        remove_kernel_objects(paths_, number);
+        remove_kernel_objects(paths_, number, nullptr);
         report_.removed.push_back(fmt::format("cgroup and links of number {}", number));
       });
     }

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "isolation/protected_program.h"
 #include "quotas/systemd_scope.h"
+#include "runtime/account.h"
 #include "runtime/cleanup.h"
 #include "runtime/ending.h"
 #include "runtime/frozen_moment.h"
@@ -248,8 +249,9 @@ Stopped stop_locked(const Installation& installation, const std::string& name, c
       return how;
     }
     step("await the monitor", [&] { await_monitor(installation, seen); });
-    remove_kernel_objects(installation.paths,
-                          seen.state->number);  // normally only the link, which the monitor leaves
+    remove_kernel_objects(
+        installation.paths, seen.state->number,
+        last_look_of(installation.paths, name));  // normally only the link, which the monitor leaves
     if (seen.state->remove_when_stopped) monitor = std::move(seen.monitor);
     return how;
   });
@@ -283,6 +285,7 @@ void pause(const Installation& installation, const std::string& name) {
   const Observation seen = require_running(installation, name);
   if (seen.condition == Condition::paused) throw Error(fmt::format("container '{}' is paused already", name));
   step("freeze", [&] { container_cgroup(installation.paths, seen.state->number)->freeze(); });
+  sample_after_change(installation.paths, name);
 }
 
 void resume(const Installation& installation, const std::string& name) {
@@ -291,9 +294,17 @@ void resume(const Installation& installation, const std::string& name) {
   const Observation seen = require_running(installation, name);
   if (seen.condition != Condition::paused) throw Error(fmt::format("container '{}' is not paused", name));
   step("thaw", [&] { container_cgroup(installation.paths, seen.state->number)->thaw(); });
+  sample_after_change(installation.paths, name);
 }
 
 namespace {
+
+// A monitor of which only the socket is known takes that away with its last step, after it wrote its record.
+void await_unknown_monitor(const std::string& run_directory) {
+  const auto end = Clock::now() + kMonitorPatience;
+  while (sys::exists(run_directory + "/monitor.sock") && Clock::now() < end)
+    std::this_thread::sleep_for(milliseconds(2));
+}
 
 // Nothing where it was removed, else what it is instead of stopped.
 std::optional<Condition> destroy_stopped(const Installation& installation, const std::string& name,
@@ -304,13 +315,17 @@ std::optional<Condition> destroy_stopped(const Installation& installation, const
     const Condition condition = look(installation, name).condition;
     if (condition != Condition::stopped && !(force && condition == Condition::damaged)) return condition;
     // A monitor whose record cannot be read must not start the next init of what is removed here.
+    bool has_monitor = false;
     if (condition == Condition::damaged)
-      ignore_errors(
-          [&] { announce_intent(installation.paths.runtime(name), Intent::stop); });  // it may be gone
+      ignore_errors([&] {  // it may be gone
+        has_monitor = announce_intent(installation.paths.runtime(name), Intent::stop);
+      });
     uint32_t number = 0;
     ignore_errors(
         [&] { number = load_identity(installation.paths, name).number; });  // damaged: gc finds the rest
-    if (number != 0) remove_kernel_objects(installation.paths, number);
+    if (number != 0)
+      remove_kernel_objects(installation.paths, number, last_look_of(installation.paths, name));
+    if (has_monitor) await_unknown_monitor(installation.paths.runtime(name));
     remove_container_files(installation.paths, name);
     return std::nullopt;
   });
@@ -350,6 +365,7 @@ void rename(const Installation& installation, const std::string& from, const std
     throw Error(fmt::format("cannot rename container '{}': it is running", from)).hint("stop it first");
   }
   rename_container_files(installation.paths, from, to);
+  rename_in_ledger(installation.paths, to);
 }
 
 std::optional<int> wait(const Installation& installation, const std::string& name,
@@ -408,7 +424,7 @@ void settle(const Installation& installation, const std::string& name) {
   const bool unfinished = seen.state && seen.state->phase != Phase::stopped;
   if (number == 0 || (!unfinished && !has_left_over(installation, number))) return;
   step("clean up after a killed monitor", [&] {
-    remove_kernel_objects(installation.paths, number);
+    remove_kernel_objects(installation.paths, number, last_look_of(installation.paths, name));
     if (unfinished)
       write_stopped(installation, *seen.state, "its monitor was killed before init ran or after it ended");
   });

@@ -21,6 +21,7 @@ PAGES = {
     "holm-template.1": "template",
     "holm-config.1": "config",
     "holm-check.1": "info check gc version",
+    "holm-usage.1": "account usage",
 }
 HELP_OPTIONS = {"-h", "--help"}
 

@@ -2,7 +2,6 @@
 #include <doctest/doctest.h>
 
 #include "quotas/facts.h"
-#include "quotas/io_usage.h"
 #include "tests/unit/quotas/fake_cgroupfs.h"
 
 using namespace holm;
@@ -145,14 +144,4 @@ TEST_CASE("what a host lacks is not known, and no error") {
     CHECK_FALSE(facts.throttled_time);
     CHECK(facts.memory == 0);
   }
-}
-
-TEST_CASE("a group without traffic to disks has read and written nothing, which is known") {
-  Usage usage;
-  add_io_stat("", usage);
-  CHECK(usage.io_read_bytes == 0);
-  CHECK(usage.io_writes == 0);
-  Usage old;
-  add_blkio("Total 0\n", "Total 0\n", old);
-  CHECK(old.io_write_bytes == 0);
 }
