@@ -63,7 +63,7 @@ std::optional<CounterReport> read_counters(const Installation& installation,
                                            const CounterPatience& patience, const quotas::Counters& base) {
   const Observation seen = observe(installation.paths, layout, name);
   if (!seen.has_init() || seen.condition == Condition::starting) return std::nullopt;
-  const StoredContainer container = load_container(installation, name);
+  const StoredContainer container = load_running_container(installation, name);
   const auto cgroup =
       quotas::make_cgroup(layout, installation.paths.cgroup_parent(), container.identity.number);
   CounterReport report{name, container.identity.number, {}, {}};

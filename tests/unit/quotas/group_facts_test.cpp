@@ -96,7 +96,7 @@ TEST_CASE("v1's files") {
   host.write("blkio/holm/7/blkio.throttle.io_service_bytes", "8:0 Read 1\nTotal 1\n");
   host.write("blkio/holm/7/blkio.throttle.io_service_bytes_recursive",
              "8:0 Read 100\n8:0 Write 200\n8:0 Sync 300\n8:0 Total 300\n8:16 Read 1\nTotal 301\n");
-  host.write("blkio/holm/7/blkio.throttle.io_serviced", "8:0 Read 3\n8:0 Write 4\nTotal 7\n");
+  host.write("blkio/holm/7/blkio.throttle.io_serviced_recursive", "8:0 Read 3\n8:0 Write 4\nTotal 7\n");
   const Facts facts = facts_of(*cgroup);
   CHECK(facts.memory == 1000000);
   CHECK(facts.memory_peak == 2000000);
@@ -140,7 +140,6 @@ TEST_CASE("what a host lacks is not known, and no error") {
     const Facts facts = facts_of(*cgroup);
     CHECK_FALSE(facts.kernel_memory);
     CHECK_FALSE(facts.processes_peak);
-    CHECK_FALSE(facts.read_bytes);
     CHECK_FALSE(facts.throttled_time);
     CHECK(facts.memory == 0);
   }
