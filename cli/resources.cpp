@@ -62,8 +62,7 @@ std::vector<RunningContainer> running_containers(const runtime::Installation& in
       if (auto found = find_running(installation, name))
         all.push_back(std::move(*found));
       else if (!names.empty())
-        throw Error(fmt::format("container '{}' is not running", name))
-            .hint(fmt::format("'holm start {}' starts it", name));
+        throw runtime::not_running(name);
     } catch (const Error& error) {
       if (!names.empty()) throw;
       print_warning(error.message());  // one that is damaged or has just ended hides no other

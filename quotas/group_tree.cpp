@@ -73,17 +73,6 @@ UniqueFd next_group(UniqueFd group, Pending& pending) {
   return {};
 }
 
-// Calls `visit` with a descriptor of the group and then of each nested one, outer ones first.
-template <class Visit>
-void walk(const std::string& directory, Visit&& visit) {
-  Pending pending;
-  for (UniqueFd group = open_group(AT_FDCWD, directory.c_str()); group;
-       group = next_group(std::move(group), pending)) {
-    visit(group.get());
-    pending.push_back(nested_groups(group.get()));
-  }
-}
-
 // Removes nested groups up to the first that is busy, and returns that one's name.
 std::optional<std::string> remove_nested(int group, const std::string& directory) {
   std::optional<std::string> busy;
@@ -121,9 +110,18 @@ bool try_remove(const std::string& directory) {
 
 }  // namespace
 
+void visit_tree(const std::string& directory, const std::function<void(int)>& visit) {
+  Pending pending;
+  for (UniqueFd group = open_group(AT_FDCWD, directory.c_str()); group;
+       group = next_group(std::move(group), pending)) {
+    visit(group.get());
+    pending.push_back(nested_groups(group.get()));
+  }
+}
+
 std::vector<pid_t> tree_processes(const std::string& directory) {
   std::vector<pid_t> pids;
-  walk(directory, [&](int group) {
+  visit_tree(directory, [&](int group) {
     const UniqueFd fd(::openat(group, "cgroup.procs", O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) return;
     std::string text;
@@ -142,13 +140,9 @@ std::vector<pid_t> tree_processes(const std::string& directory) {
   return pids;
 }
 
-void visit_tree(const std::string& directory, const std::function<void(int)>& visit) {
-  walk(directory, visit);
-}
-
 std::vector<std::string> read_tree(const std::string& directory, const std::string& file) {
   std::vector<std::string> texts;
-  walk(directory, [&](int group) {
+  visit_tree(directory, [&](int group) {
     const UniqueFd fd(::openat(group, file.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     // A group that is removed meanwhile (ENODEV) has nothing more to tell.
     if (fd) ignore_errors([&] { texts.push_back(read_fd(fd.get(), file)); });
@@ -157,7 +151,7 @@ std::vector<std::string> read_tree(const std::string& directory, const std::stri
 }
 
 void write_to_tree(const std::string& directory, const std::string& file, const std::string& value) {
-  walk(directory, [&](int group) {
+  visit_tree(directory, [&](int group) {
     const UniqueFd fd(::openat(group, file.c_str(), O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) return;
     if (::write(fd.get(), value.data(), value.size()) < 0 && errno != ENODEV)

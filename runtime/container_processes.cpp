@@ -71,9 +71,7 @@ std::optional<ContainerProcess> describe(pid_t pid, const StoredContainer& conta
 std::vector<ContainerProcess> container_processes(const Installation& installation,
                                                   const StoredContainer& container) {
   const Observation seen = observe(installation.paths, quotas::detect_cgroup_layout(), container.name);
-  if (!seen.has_init())
-    throw Error(fmt::format("container '{}' is not running", container.name))
-        .hint(fmt::format("'holm start {}' starts it", container.name));
+  if (!seen.has_init()) throw not_running(container.name);
   std::vector<ContainerProcess> processes;
   auto pids = container_cgroup(installation.paths, container.identity.number)->processes();
   std::sort(pids.begin(), pids.end());

@@ -167,9 +167,7 @@ Observation find_running(const Installation& installation, const std::string& na
   if (seen.condition == Condition::starting)
     throw Error(fmt::format("container '{}' is just being started", name))
         .hint("try again in a moment; 'holm list -a' shows when it runs");
-  if (!seen.has_init())
-    throw Error(fmt::format("container '{}' is not running", name))
-        .hint(fmt::format("'holm start {}' starts it", name));
+  if (!seen.has_init()) throw not_running(name);
   return seen;
 }
 

@@ -53,9 +53,7 @@ Observation require_running(const Installation& installation, const std::string&
     throw Error(seen.problem)
         .hint(fmt::format("'holm gc' repairs what it can; 'holm destroy --force {}' removes the container",
                           name));
-  if (!seen.has_init())
-    throw Error(fmt::format("container '{}' is not running", name))
-        .hint(fmt::format("'holm start {}' starts it", name));
+  if (!seen.has_init()) throw not_running(name);
   return seen;
 }
 

@@ -1,5 +1,7 @@
 #include "runtime/observe.h"
 
+#include <fmt/core.h>
+
 #include <array>
 
 #include "base/error.h"
@@ -33,6 +35,11 @@ const char* condition_name(Condition condition) {
   constexpr std::array<const char*, 8> kNames = {"stopped",  "starting",   "running",  "paused",
                                                  "stopping", "restarting", "orphaned", "damaged"};
   return kNames[static_cast<size_t>(condition)];
+}
+
+Error not_running(const std::string& name) {
+  return Error(fmt::format("container '{}' is not running", name))
+      .hint(fmt::format("'holm start {}' starts it", name));
 }
 
 Observation observe(const Paths& paths, const quotas::CgroupLayout& layout, const std::string& name) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "quotas/cgroup.h"
 #include "runtime/container_store.h"
 #include "runtime/state.h"
@@ -32,6 +33,9 @@ struct Observation {
   std::string problem;         // why it is damaged
   bool has_init() const { return static_cast<bool>(init); }
 };
+
+// What a verb says that needs a running container.
+Error not_running(const std::string& name);
 
 // Looks at one container. Never throws for what is wrong with the container itself: that is `damaged` with a
 // problem.

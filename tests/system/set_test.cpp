@@ -340,6 +340,21 @@ TEST_CASE("a set that is killed at any step leaves a container that runs, and ca
   CHECK(installation.pid_of("box") == init);
 }
 
+TEST_CASE(
+    "what a command that was killed within a frozen moment left is thawed by the next, a pause is not") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  installation.start("box", kIdle);
+  const std::string mark = installation.run_directory() + "/box/frozen";
+  installation.holm_ok({"pause", "box"});
+  installation.holm_ok({"gc"});
+  CHECK(installation.column("box", "state") == "paused");
+  replace_file(mark, "");  // as it stands while such a moment lasts
+  installation.holm_ok({"gc"});
+  CHECK(installation.column("box", "state") == "running");
+  CHECK(read_file_if_exists(mark) == std::nullopt);
+}
+
 TEST_CASE("a container that is paused stays paused while it is changed") {
   HOLM_REQUIRES("root", have_root());
   const Installation installation;
