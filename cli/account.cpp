@@ -35,17 +35,11 @@ struct AccountOptions {
 
 // --- account sample
 
-void print_report(const runtime::AccountReport& report) {
-  for (const std::string& note : report.notes) print_warning(note);
-  for (const std::string& warning : report.warnings) print_warning(warning);
-}
-
 // Also the moment at which a container that lost its monitor gets a new one: whoever ends without a monitor
 // takes what its links counted along.
-void adopt_orphans(const Program& program, const runtime::Installation& installation,
-                   const std::vector<std::string>& names) {
-  for (const std::string& name : names) {
-    if (!runtime::container_exists(installation.paths, name)) continue;
+void adopt(const Program& program, const runtime::Installation& installation,
+           const std::vector<std::string>& orphans) {
+  for (const std::string& name : orphans) {
     try {
       runtime::adopt_if_orphaned(installation, name);
     } catch (const Error& error) {
@@ -59,9 +53,9 @@ int sample_once(const Program& program, const runtime::Installation& installatio
                 const std::vector<std::string>& names) {
   const auto report = names.empty() ? runtime::sample_all_accounts(installation.paths)
                                     : runtime::sample_accounts(installation.paths, names);
-  print_report(report);
+  print_warnings(report);
   if (names.empty()) runtime::roll_up_ledger(installation);
-  adopt_orphans(program, installation, names.empty() ? runtime::container_names(installation.paths) : names);
+  adopt(program, installation, report.orphans);
   return report.notes.empty() && report.warnings.empty() ? 0 : kExitFailed;
 }
 

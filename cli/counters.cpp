@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "base/unit.h"
 #include "cli/command.h"
+#include "cli/usage_output.h"
 #include "quotas/beancounters.h"
 #include "runtime/counters.h"
 #include "runtime/observe.h"
@@ -54,6 +55,9 @@ struct Wish {
     patience.disk = parse_time(options.disk, "--disk");
     if (interval.count() == 0) throw usage_error("'--interval' is 0").hint("for example 2s, 500ms");
   }
+  runtime::CounterSpan span() const {
+    return since == Since::start ? runtime::CounterSpan::run : runtime::CounterSpan::life;
+  }
   Since since;
   milliseconds interval;
   runtime::CounterPatience patience;
@@ -96,19 +100,22 @@ class Look {
   int take() {
     const auto installation = runtime::open_installation();
     const auto layout = quotas::detect_cgroup_layout();
-    return for_each_name(program_, chosen_names(installation.paths, options_), [&](const std::string& name) {
-      const bool was_running = runtime::observe(installation.paths, layout, name).has_init();
-      auto report = was_running ? runtime::read_counters(installation, layout, name, wish_.patience)
-                                : std::optional<runtime::CounterReport>();
-      if (report) {
-        add(installation.paths, *report);
-      } else if (was_running) {
-        print_warning(fmt::format("container '{}' is left out: it has just ended or just begins", name));
-      } else if (!options_.names.empty()) {
-        throw Error(fmt::format("container '{}' is not running", name))
-            .hint(fmt::format("'holm start {}' starts it", name));
-      }
-    });
+    const int status =
+        for_each_name(program_, chosen_names(installation.paths, options_), [&](const std::string& name) {
+          const bool was_running = runtime::observe(installation.paths, layout, name).has_init();
+          auto report = was_running
+                            ? runtime::read_counters(installation, layout, name, wish_.patience, wish_.span())
+                            : std::optional<runtime::CounterReport>();
+          if (report) {
+            add(installation.paths, *report);
+          } else if (was_running) {
+            print_warning(fmt::format("container '{}' is left out: it has just ended or just begins", name));
+          } else if (!options_.names.empty()) {
+            throw runtime::not_running(name);
+          }
+        });
+    sample(installation.paths);
+    return status;
   }
 
   bool is_empty() const { return containers_.empty(); }
@@ -118,6 +125,18 @@ class Look {
   }
 
  private:
+  // What has been shown is not taken back, even where nobody sees the container's end.
+  void sample(const runtime::Paths& paths) const {
+    std::vector<std::string> names;
+    for (const json& container : json_) names.push_back(container["name"]);
+    if (names.empty()) return;
+    try {
+      print_warnings(runtime::sample_accounts(paths, names, Durability::until_reboot));
+    } catch (const Error& error) {
+      print_warning("the ledger does not have this yet: " + error.message());
+    }
+  }
+
   void add(const runtime::Paths& paths, runtime::CounterReport& report) {
     for (const std::string& warning : report.warnings)
       print_warning(fmt::format("container '{}': {}", report.name, warning));

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/unit.h"
+#include "cli/command.h"
 #include "cli/table.h"
 
 namespace holm::cli {
@@ -114,6 +115,11 @@ std::string usage_json(const std::vector<UsageLine>& lines) {
   }
   return fmt::format("{{\n  \"rows\": [{}{}],\n  \"total\": {{{}}}\n}}\n", rows, rows.empty() ? "" : "\n  ",
                      json_sums(total_of(lines)));
+}
+
+void print_warnings(const runtime::AccountReport& report) {
+  for (const auto* lines : {&report.notes, &report.warnings})
+    for (const std::string& line : *lines) print_warning(line);
 }
 
 }  // namespace holm::cli

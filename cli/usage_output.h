@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "quotas/ledger.h"
+#include "runtime/account.h"
 
 namespace holm::cli {
 
@@ -18,5 +19,8 @@ std::string usage_table(const std::vector<UsageLine>& lines, bool with_period);
 // For programs: whole numbers, each in the unit that its column's name ends in.
 std::string usage_csv(const std::vector<UsageLine>& lines);
 std::string usage_json(const std::vector<UsageLine>& lines);
+
+// What a sampler has to say.
+void print_warnings(const runtime::AccountReport& report);
 
 }  // namespace holm::cli

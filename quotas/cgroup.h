@@ -136,12 +136,14 @@ class Cgroup {
   // `timeout`. Call create() again before a process enters: Linux 6.14 and later kill whatever is cloned into
   // a group that cgroup.kill was written to.
   virtual void kill_all(std::chrono::milliseconds timeout) = 0;
-  // What the kernel holds now, read from its files.
-  virtual Usage usage() const = 0;
+  // What the kernel holds now, read from its files: all of one hierarchy is of the same life of its group.
+  Usage usage() const;
+  // The same, and what the files tell for counters: of that, peaks and refusals alone, or all with limits and
+  // what is only now.
+  enum class Depth { usage, lasting, all };
+  virtual Usage look(Depth depth, Facts& facts) const = 0;
   // CPU time by CPU number; empty where the kernel does not tell (cgroup v2).
   virtual std::vector<std::chrono::nanoseconds> time_per_cpu() const = 0;
-  // All that the groups' files tell for counters: usage, limits, peaks and refusals.
-  virtual void add_facts(Facts& facts) const = 0;
   // The limits as the kernel has them, for read-back and `inspect`. `cpu.pin` is what cpuset.cpus allows
   // (empty where it is all), whether it came from pin or count; a weight is exact up to rounding.
   // `io.devices` are those that have a rate, by number only.

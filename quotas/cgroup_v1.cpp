@@ -14,6 +14,7 @@
 #include "quotas/control_file.h"
 #include "quotas/device_lines.h"
 #include "quotas/group.h"
+#include "quotas/group_files.h"
 #include "quotas/group_tree.h"
 
 namespace holm::quotas {
@@ -36,7 +37,7 @@ class GroupV1 final : public Group {
   void write_cpuset(const CpuSet& cpus, const CpuSet& nodes, Freshness freshness) override;
   CpuSet available_cpus() const override;
   void read_limits(Limits& limits) const override;
-  void add_usage(Usage& usage) const override;
+  void add_usage(GroupFiles& files, Usage& usage) const override;
   UniqueFd watch_oom() const override;
   short oom_poll_events() const override { return POLLIN; }
 
@@ -52,7 +53,7 @@ class GroupV1 final : public Group {
   void prepare_parent() override;
   void prepare() override;
   void write_memory_limit(std::string_view what, std::string_view kind, std::optional<Bytes> limit);
-  void add_io(Usage& usage) const;
+  void add_io(GroupFiles& files, Usage& usage) const;
   void write_limit_and_swap(std::optional<Bytes> limit, std::optional<Bytes> limit_with_swap);
 };
 
@@ -195,32 +196,32 @@ void GroupV1::read_limits(Limits& limits) const {
   if (has("pids")) limits.pids = read_number(file("pids.max"));
 }
 
-void GroupV1::add_usage(Usage& usage) const {
-  if (const auto used = has("cpuacct") ? read_number(file("cpuacct.usage")) : std::nullopt) {
+void GroupV1::add_usage(GroupFiles& files, Usage& usage) const {
+  if (const auto used = has("cpuacct") ? files.number("cpuacct.usage") : std::nullopt) {
     usage.cpu_time = std::chrono::nanoseconds(*used);
-    usage.life.cpu = life();
+    usage.life.cpu = files.life();
   }
-  if (const auto throttled = has("cpu") ? read_keyed(file("cpu.stat"), "throttled_time") : std::nullopt) {
+  if (const auto throttled = has("cpu") ? files.keyed("cpu.stat", "throttled_time") : std::nullopt) {
     usage.throttled_time = std::chrono::nanoseconds(*throttled);
-    usage.life.throttled = life();
+    usage.life.throttled = files.life();
   }
-  if (has("blkio")) add_io(usage);
+  if (has("blkio")) add_io(files, usage);
   if (has("memory")) {
-    usage.life.memory = life();
-    usage.memory = read_bytes(file("memory.usage_in_bytes"));
-    usage.memory_peak = read_bytes(file("memory.max_usage_in_bytes"));
-    usage.oom_kills = read_keyed(file("memory.oom_control"), "oom_kill").value_or(0);
+    usage.life.memory = files.life();
+    usage.memory = files.bytes("memory.usage_in_bytes");
+    usage.memory_peak = files.bytes("memory.max_usage_in_bytes");
+    usage.oom_kills = files.keyed("memory.oom_control", "oom_kill").value_or(0);
   }
-  if (has("pids")) usage.pids = read_number(file("pids.current"));
+  if (has("pids")) usage.pids = files.number("pids.current");
 }
 
 // "8:0 Read 4096", one line a device and kind; those of nested groups are in it. "Sync", "Async" and
 // "Discard" are of other kinds, "Total" is of all.
-void GroupV1::add_io(Usage& usage) const {
+void GroupV1::add_io(GroupFiles& files, Usage& usage) const {
   const auto add = [&](const char* name, uint64_t DeviceIo::*read, uint64_t DeviceIo::*written) {
-    const auto text = read_control(file(name));
+    const auto& text = files.text(name);
     if (!text) return;
-    usage.life.io = life();
+    usage.life.io = files.life();
     for (const std::string& line : split(*text, '\n')) {
       const std::vector<std::string> words = split_words(line);
       const auto value = words.size() == 3 ? parse_unsigned(words[2]) : std::nullopt;

@@ -16,6 +16,7 @@
 #include "quotas/control_file.h"
 #include "quotas/device_filter.h"
 #include "quotas/group.h"
+#include "quotas/group_files.h"
 #include "quotas/systemd_scope.h"
 
 namespace holm::quotas {
@@ -40,7 +41,7 @@ class GroupV2 final : public Group {
   void write_cpuset(const CpuSet& cpus, const CpuSet& nodes, Freshness freshness) override;
   CpuSet available_cpus() const override;
   void read_limits(Limits& limits) const override;
-  void add_usage(Usage& usage) const override;
+  void add_usage(GroupFiles& files, Usage& usage) const override;
   UniqueFd watch_oom() const override;
   short oom_poll_events() const override { return POLLPRI; }
 
@@ -61,7 +62,7 @@ class GroupV2 final : public Group {
   std::string entry_directory() const;
   // What the hierarchy lets its groups use, by the file that says so.
   std::optional<CpuSet> available(std::string_view name) const;
-  void add_io(Usage& usage) const;
+  void add_io(GroupFiles& files, Usage& usage) const;
   void reclaim_down_to(Bytes limit);
   uint64_t sum_of_guarantees() const;
   void protect_parent();
@@ -249,32 +250,32 @@ void GroupV2::read_limits(Limits& limits) const {
   if (has("pids")) limits.pids = read_number(file("pids.max"));
 }
 
-void GroupV2::add_usage(Usage& usage) const {
+void GroupV2::add_usage(GroupFiles& files, Usage& usage) const {
   // Every group has cpu.stat, also beside a v1 controller that counts the same.
-  const auto used = usage.life.cpu == 0 ? read_keyed(file("cpu.stat"), "usage_usec") : std::nullopt;
+  const auto used = usage.life.cpu == 0 ? files.keyed("cpu.stat", "usage_usec") : std::nullopt;
   if (used) {
     usage.cpu_time = std::chrono::microseconds(*used);
-    usage.life.cpu = life();
+    usage.life.cpu = files.life();
   }
-  if (const auto throttled = has("cpu") ? read_keyed(file("cpu.stat"), "throttled_usec") : std::nullopt) {
+  if (const auto throttled = has("cpu") ? files.keyed("cpu.stat", "throttled_usec") : std::nullopt) {
     usage.throttled_time = std::chrono::microseconds(*throttled);
-    usage.life.throttled = life();
+    usage.life.throttled = files.life();
   }
-  if (has("io")) add_io(usage);
+  if (has("io")) add_io(files, usage);
   if (has("memory")) {
-    usage.life.memory = life();
-    usage.memory = read_bytes(file("memory.current"));
-    usage.memory_peak = read_bytes(file("memory.peak"));
-    usage.oom_kills = read_keyed(file("memory.events"), "oom_kill").value_or(0);
+    usage.life.memory = files.life();
+    usage.memory = files.bytes("memory.current");
+    usage.memory_peak = files.bytes("memory.peak");
+    usage.oom_kills = files.keyed("memory.events", "oom_kill").value_or(0);
   }
-  if (has("pids")) usage.pids = read_number(file("pids.current"));
+  if (has("pids")) usage.pids = files.number("pids.current");
 }
 
 // "8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0", one line a device.
-void GroupV2::add_io(Usage& usage) const {
-  const auto text = read_control(file("io.stat"));
+void GroupV2::add_io(GroupFiles& files, Usage& usage) const {
+  const auto& text = files.text("io.stat");
   if (!text) return;
-  usage.life.io = life();
+  usage.life.io = files.life();
   for (const std::string& line : split(*text, '\n')) {
     const std::vector<std::string> words = split_words(line);
     for (size_t i = 1; i < words.size(); ++i) {

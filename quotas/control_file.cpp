@@ -78,7 +78,12 @@ std::optional<uint64_t> read_number(const std::string& path) {
 }
 
 std::optional<Bytes> read_bytes(const std::string& path) {
-  const auto number = read_number(path);
+  const auto text = read_control(path);
+  return text ? parse_bytes_of_limit(*text) : std::nullopt;
+}
+
+std::optional<Bytes> parse_bytes_of_limit(std::string_view text) {
+  const auto number = parse_unsigned(text);
   if (!number || round_to_pages(*number) == unlimited_bytes()) return std::nullopt;
   return Bytes{*number};
 }

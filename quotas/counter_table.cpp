@@ -228,6 +228,11 @@ bool is_total(std::string_view resource) {
   return row ? row->kind == Kind::total : find_traffic_row(resource) != nullptr;
 }
 
+bool is_peak_by_looks(std::string_view resource) {
+  const Row* row = find_row(resource);
+  return row && row->kind == Kind::gauge && !row->maxheld && !row->failcnt;
+}
+
 const char* unit_of(std::string_view resource) {
   constexpr std::array<const char*, 4> kNames = {"pieces", "bytes", "pages", "ns"};
   const Row* row = find_row(resource);

@@ -36,6 +36,8 @@ Counters make_counters(const Facts& facts, const std::vector<Traffic>& traffic);
 
 // True for what only grows (cputime, netrx.eth0): `held` is then a sum and not what is there now.
 bool is_total(std::string_view resource);
+// True for a gauge of which the kernel keeps no peak: maxheld is then the most that a look has seen.
+bool is_peak_by_looks(std::string_view resource);
 // "bytes", "pages", "ns" or "pieces".
 const char* unit_of(std::string_view resource);
 

@@ -7,6 +7,7 @@
 namespace holm::quotas {
 
 class Group;
+class GroupFiles;
 struct Limits;
 struct Usage;
 
@@ -39,6 +40,8 @@ struct Facts {
 // Each adds what a part of the kernel's answer tells: group_facts.cpp.
 void add_usage_facts(const Usage& usage, Facts& facts);
 void add_limit_facts(const Limits& limits, Facts& facts);
-void add_group_facts(const Group& group, Facts& facts);
+void add_group_facts(const Group& group, GroupFiles& files, Facts& facts);
+// Of those only peaks and refusals, which a look at a later time still tells.
+void add_lasting_group_facts(const Group& group, GroupFiles& files, Facts& facts);
 
 }  // namespace holm::quotas

@@ -54,14 +54,14 @@ bool Group::has(std::string_view controller) const {
   return std::find(controllers_.begin(), controllers_.end(), controller) != controllers_.end();
 }
 
-bool Group::exists() const { return ::access(directory_.c_str(), F_OK) == 0; }
-
-// The inode number of a group is its id in the kernel, half of which counts how often the other half was
-// used.
-uint64_t Group::life() const {
-  const auto status = sys::stat_path(directory_);
-  return status ? status->st_ino : 0;
+bool Group::is_counting() const {
+  return std::ranges::any_of(controllers_, [](const std::string& name) {
+    return name == "cpu" || name == "cpuacct" || name == "memory" || name == "pids" || name == "blkio" ||
+           name == "io";
+  });
 }
+
+bool Group::exists() const { return ::access(directory_.c_str(), F_OK) == 0; }
 
 void Group::create() {
   // Without the bound, another Holm that keeps removing the empty parent could keep this one here.

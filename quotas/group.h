@@ -32,6 +32,8 @@ constexpr uint32_t percent_of(uint64_t microseconds) {
   return static_cast<uint32_t>(microseconds * 100 / kPeriodMicroseconds);
 }
 
+class GroupFiles;
+
 class Group {
  public:
   Group(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name,
@@ -44,8 +46,6 @@ class Group {
   std::string path_in_hierarchy() const { return directory_.substr(base_.size()); }
   bool has(std::string_view controller) const;
   bool exists() const;
-  // A number that no later group of this path has, until the host is booted again; 0 where it is gone.
-  uint64_t life() const;
 
   // Makes the directory, and its parent if need be, so that limits can be written and processes can join.
   void create();
@@ -74,7 +74,9 @@ class Group {
   // What the hierarchy lets its groups use.
   virtual CpuSet available_cpus() const = 0;
   virtual void read_limits(Limits& limits) const = 0;
-  virtual void add_usage(Usage& usage) const = 0;
+  // Whether it has a controller that tells what is used.
+  bool is_counting() const;
+  virtual void add_usage(GroupFiles& files, Usage& usage) const = 0;
   virtual UniqueFd watch_oom() const = 0;
   virtual short oom_poll_events() const = 0;
 

@@ -1,11 +1,11 @@
 // What a container's groups tell for its counters beside usage and limits: which file has it.
 #include <array>
-#include <map>
 
 #include "base/text.h"
 #include "quotas/control_file.h"
 #include "quotas/facts.h"
 #include "quotas/group.h"
+#include "quotas/group_files.h"
 #include "quotas/group_tree.h"
 
 namespace holm::quotas {
@@ -13,61 +13,55 @@ namespace {
 
 // "FILE": the number in it. "FILE KEY": the number behind a key. nullptr: this version does not tell. v1's
 // `total_` sums are of nested groups, too, as all of v2's are.
+// Those that last are peaks and refusals.
+enum class Nature { passes, lasts };
 struct Source {
   Fact Facts::*fact;
   const char* controller;
   const char* v1;
   const char* v2;
+  Nature nature = Nature::passes;
 };
 constexpr std::array<Source, 13> kSources = {{
     {&Facts::kernel_memory, "memory", "memory.kmem.usage_in_bytes", "memory.stat kernel"},
-    {&Facts::kernel_memory_peak, "memory", "memory.kmem.max_usage_in_bytes", nullptr},
+    {&Facts::kernel_memory_peak, "memory", "memory.kmem.max_usage_in_bytes", nullptr, Nature::lasts},
     {&Facts::unevictable, "memory", "memory.stat total_unevictable", "memory.stat unevictable"},
     {&Facts::shared_memory, "memory", "memory.stat total_shmem", "memory.stat shmem"},
     {&Facts::reclaimable_slab, "memory", nullptr, "memory.stat slab_reclaimable"},
     // v1 counts `oom` as v2 does but shows only the kills; its memory.failcnt counts reclaim.
-    {&Facts::memory_refused, "memory", "memory.oom_control oom_kill", "memory.events oom"},
+    {&Facts::memory_refused, "memory", "memory.oom_control oom_kill", "memory.events oom", Nature::lasts},
     {&Facts::memory_and_swap, "memory", "memory.memsw.usage_in_bytes", nullptr},
-    {&Facts::memory_and_swap_peak, "memory", "memory.memsw.max_usage_in_bytes", nullptr},
+    {&Facts::memory_and_swap_peak, "memory", "memory.memsw.max_usage_in_bytes", nullptr, Nature::lasts},
     {&Facts::swap, "memory", "memory.stat total_swap", "memory.swap.current"},
-    {&Facts::swap_peak, "memory", nullptr, "memory.swap.peak"},
+    {&Facts::swap_peak, "memory", nullptr, "memory.swap.peak", Nature::lasts},
     // v1's memory.memsw.failcnt counts reclaim, too.
-    {&Facts::swap_refused, "memory", nullptr, "memory.swap.events max"},
-    {&Facts::processes_peak, "pids", "pids.peak", "pids.peak"},
-    {&Facts::processes_refused, "pids", "pids.events max", nullptr},
+    {&Facts::swap_refused, "memory", nullptr, "memory.swap.events max", Nature::lasts},
+    {&Facts::processes_peak, "pids", "pids.peak", "pids.peak", Nature::lasts},
+    {&Facts::processes_refused, "pids", "pids.events max", nullptr, Nature::lasts},
 }};
 
-// The files of one group, each read once.
-class Files {
- public:
-  explicit Files(const Group& group) : group_(group) {}
-
-  Fact value(const std::string& source) {
-    const size_t blank = source.find(' ');
-    const std::string& text = read(source.substr(0, blank));
-    if (blank == std::string::npos) return parse_unsigned(text);
-    return find_keyed(text, std::string_view(source).substr(blank + 1));
-  }
-
- private:
-  const std::string& read(const std::string& name) {
-    const auto found = texts_.find(name);
-    if (found != texts_.end()) return found->second;
-    return texts_[name] = read_control(group_.file(name)).value_or("");
-  }
-
-  const Group& group_;
-  std::map<std::string, std::string> texts_;
-};
+Fact read_source(GroupFiles& files, const std::string& source) {
+  const size_t blank = source.find(' ');
+  if (blank == std::string::npos) return files.number(source);
+  return files.keyed(source.substr(0, blank), std::string_view(source).substr(blank + 1));
+}
 
 // Up to Linux 6.10 pids.events counts the forks that failed *in* a group, whichever limit it was that refused
 // them; later ones have what this group's limit refused, and pids.events.local beside it.
-Fact refused_processes_v2(const Group& group) {
-  if (read_control(group.file("pids.events.local"))) return read_keyed(group.file("pids.events"), "max");
+Fact refused_processes_v2(const Group& group, GroupFiles& files) {
+  if (files.text("pids.events.local")) return files.keyed("pids.events", "max");
   Fact sum;
   for (const std::string& text : read_tree(group.directory(), "pids.events"))
     if (const auto number = find_keyed(text, "max")) sum = sum.value_or(0) + *number;
   return sum;
+}
+
+void add_facts_of(const Group& group, GroupFiles& files, Facts& facts, Nature nature) {
+  for (const Source& source : kSources) {
+    const char* place = group.is_v2() ? source.v2 : source.v1;
+    if (source.nature == nature && place && group.has(source.controller))
+      facts.*source.fact = read_source(files, place);
+  }
 }
 
 }  // namespace
@@ -103,15 +97,16 @@ void add_limit_facts(const Limits& limits, Facts& facts) {
   facts.processes_limit = limits.pids;
 }
 
-void add_group_facts(const Group& group, Facts& facts) {
-  Files files(group);
-  for (const Source& source : kSources) {
-    const char* place = group.is_v2() ? source.v2 : source.v1;
-    if (place && group.has(source.controller)) facts.*source.fact = files.value(place);
-  }
+void add_lasting_group_facts(const Group& group, GroupFiles& files, Facts& facts) {
+  add_facts_of(group, files, facts, Nature::lasts);
+  if (group.is_v2() && group.has("pids")) facts.processes_refused = refused_processes_v2(group, files);
+}
+
+void add_group_facts(const Group& group, GroupFiles& files, Facts& facts) {
+  add_facts_of(group, files, facts, Nature::passes);
+  add_lasting_group_facts(group, files, facts);
   if (group.has("memory") && facts.memory && !facts.memory_and_swap)
     facts.memory_and_swap = *facts.memory + facts.swap.value_or(0);
-  if (group.is_v2() && group.has("pids")) facts.processes_refused = refused_processes_v2(group);
 }
 
 }  // namespace holm::quotas

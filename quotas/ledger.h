@@ -58,6 +58,9 @@ class LedgerWriter {
   // within its life; what it holds is then counted anew.
   std::vector<std::string> add(const LedgerSample& sample);
   void add_kept(const KeptSample& kept);
+  // The most that a look has seen held, of counters that no sample has (is_peak_by_looks).
+  void add_peaks(const std::string& uuid, const std::string& name, const std::string& life,
+                 const std::vector<CounterReading>& readings);
   void rename(const std::string& uuid, const std::string& name);
 
  private:
@@ -66,7 +69,7 @@ class LedgerWriter {
   enum class Origin { now, kept };
 
   std::vector<std::string> add(const LedgerSample& sample, Origin origin);
-  int64_t container_of(const LedgerSample& sample);
+  int64_t container_of(const std::string& uuid, const std::string& name);
   std::optional<Position> position_of(int64_t container);
   void store_position(int64_t container, const Position& position);
   int64_t advance(int64_t container, const Meter& meter, Origin origin, std::vector<std::string>& warnings);
@@ -108,11 +111,12 @@ struct LedgerContainer {
   std::string name;
 };
 
-// What earlier runs add to a counter of the run `life`.
+// What is known of a counter beside what the kernel tells in the run `life`.
 struct CounterBase {
   std::string name;
-  uint64_t peak = 0;
-  uint64_t failures = 0;
+  uint64_t held = 0;      // the sum of all earlier runs: of a total
+  uint64_t peak = 0;      // the most of all runs, this one's included
+  uint64_t failures = 0;  // of all earlier runs
 };
 
 class Ledger {

@@ -18,7 +18,7 @@ constexpr int64_t kApplicationId = 0x486f6c6d;  // "Holm": file(1) and sqlite3 t
 //   position   the last sample's clocks, and what memory over time needs of it
 //   meter      the last total of each of the kernel's counters, and the life that it counts
 //   usage      what was used in an hour (span 0), a day (1) or a month (2) that begins at `start`
-//   counter    held, peak and failures of the last run, and what all runs before it had
+//   counter    held, peak and failures of the last run, and what all runs before it had (of totals the sum)
 //   kept       samples that were kept in a file of their own and have been counted since
 std::string first_format() {
   return "CREATE TABLE container (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL UNIQUE, name TEXT NOT NULL,"
@@ -36,7 +36,8 @@ std::string first_format() {
          "CREATE INDEX usage_by_time ON usage (span, start);"
          "CREATE TABLE counter (container INTEGER NOT NULL, name TEXT NOT NULL, life TEXT NOT NULL,"
          " held INTEGER NOT NULL, peak INTEGER NOT NULL, failures INTEGER NOT NULL,"
-         " earlier_peak INTEGER NOT NULL, earlier_failures INTEGER NOT NULL, PRIMARY KEY (container, name))"
+         " earlier_held INTEGER NOT NULL, earlier_peak INTEGER NOT NULL, earlier_failures INTEGER NOT NULL, "
+         "PRIMARY KEY (container, name))"
          " STRICT, WITHOUT ROWID;"
          "CREATE TABLE kept (id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;" +
          fmt::format("PRAGMA application_id = {}", kApplicationId);

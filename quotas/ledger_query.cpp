@@ -85,16 +85,19 @@ std::vector<LedgerContainer> Ledger::containers() const {
 
 std::vector<CounterBase> Ledger::counter_bases(const std::string& uuid, const std::string& life) const {
   Statement statement = database_->prepare(
-      "SELECT counter.name, life, peak, failures, earlier_peak, earlier_failures FROM counter "
+      "SELECT counter.name, life, held, peak, failures, earlier_held, earlier_peak, earlier_failures FROM "
+      "counter "
       "JOIN container ON container.id = counter.container WHERE uuid = ? ORDER BY counter.name");
   statement.with(uuid);
   std::vector<CounterBase> bases;
   while (statement.step()) {
     const bool is_current = statement.text(1) == life;
-    const int64_t peak = is_current ? 0 : statement.integer(2),
-                  failures = is_current ? 0 : statement.integer(3);
-    bases.push_back({statement.text(0), static_cast<uint64_t>(std::max(peak, statement.integer(4))),
-                     static_cast<uint64_t>(failures + statement.integer(5))});
+    const auto sum = [&](int column) {
+      return static_cast<uint64_t>(statement.integer(column + 3) +
+                                   (is_current ? 0 : statement.integer(column)));
+    };
+    bases.push_back({statement.text(0), sum(2),
+                     static_cast<uint64_t>(std::max(statement.integer(3), statement.integer(6))), sum(4)});
   }
   return bases;
 }

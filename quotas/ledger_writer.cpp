@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "quotas/counters.h"
 #include "quotas/ledger.h"
 #include "quotas/ledger_format.h"
 
@@ -55,10 +56,10 @@ struct LedgerWriter::Statements {
             "SELECT life, total FROM meter WHERE container = ? AND source = ? AND quantity = ?")),
         put_meter(database.prepare("REPLACE INTO meter VALUES (?, ?, ?, ?, ?)")),
         add_usage(database.prepare(upsert_sql())),
-        find_counter(
-            database.prepare("SELECT life, held, peak, failures, earlier_peak, earlier_failures FROM counter "
-                             "WHERE container = ? AND name = ?")),
-        put_counter(database.prepare("REPLACE INTO counter VALUES (?, ?, ?, ?, ?, ?, ?, ?)")),
+        find_counter(database.prepare(
+            "SELECT life, held, peak, failures, earlier_held, earlier_peak, earlier_failures FROM counter "
+            "WHERE container = ? AND name = ?")),
+        put_counter(database.prepare("REPLACE INTO counter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")),
         add_kept(
             database.prepare("INSERT INTO kept (id, at) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING id")) {
   }
@@ -83,9 +84,15 @@ void LedgerWriter::rename(const std::string& uuid, const std::string& name) {
   statements_->rename_container.with(name, uuid).run();
 }
 
+void LedgerWriter::add_peaks(const std::string& uuid, const std::string& name, const std::string& life,
+                             const std::vector<CounterReading>& readings) {
+  const int64_t container = container_of(uuid, name);
+  for (const CounterReading& reading : readings) merge_counter(container, life, reading, Origin::kept);
+}
+
 std::vector<std::string> LedgerWriter::add(const LedgerSample& sample, Origin origin) {
   std::vector<std::string> warnings;
-  const int64_t container = container_of(sample);
+  const int64_t container = container_of(sample.uuid, sample.name);
   const std::optional<Position> before = position_of(container);
   std::vector<int64_t> amounts(kQuantities.size(), 0);
   for (const Meter& meter : sample.meters)
@@ -126,17 +133,17 @@ std::vector<std::string> LedgerWriter::add(const LedgerSample& sample, Origin or
   return warnings;
 }
 
-int64_t LedgerWriter::container_of(const LedgerSample& sample) {
+int64_t LedgerWriter::container_of(const std::string& uuid, const std::string& name) {
   Statement& find = statements_->find_container;
-  if (!find.with(sample.uuid).step()) {
+  if (!find.with(uuid).step()) {
     Statement& add = statements_->add_container;
-    add.with(sample.uuid, sample.name).step();
+    add.with(uuid, name).step();
     const int64_t id = add.integer(0);
     add.run();
     return id;
   }
   const int64_t id = find.integer(0);
-  if (find.text(1) != sample.name || !find.is_null(2)) rename(sample.uuid, sample.name);
+  if (find.text(1) != name || !find.is_null(2)) rename(uuid, name);
   find.reset();
   return id;
 }
@@ -224,26 +231,35 @@ void LedgerWriter::store_usage(int64_t container, const LedgerSample& sample,
 
 void LedgerWriter::merge_counter(int64_t container, const std::string& life, const CounterReading& reading,
                                  Origin origin) {
-  int64_t peak = to_signed(reading.peak), failures = to_signed(reading.failures);
-  peak = std::max(peak, to_signed(reading.held));
-  int64_t earlier_peak = 0, earlier_failures = 0;
+  struct Row {
+    int64_t held = 0, peak = 0, failures = 0;
+    bool operator==(const Row&) const = default;
+  };
+  Row now{to_signed(reading.held), std::max(to_signed(reading.peak), to_signed(reading.held)),
+          to_signed(reading.failures)};
+  Row earlier;
   Statement& find = statements_->find_counter;
   if (find.with(container, reading.name).step()) {
-    earlier_peak = find.integer(4);
-    earlier_failures = find.integer(5);
     const bool same_life = find.text(0) == life;
-    if (same_life && failures < find.integer(3) && origin == Origin::kept) failures = find.integer(3);
-    if (same_life && failures >= find.integer(3)) {
-      peak = std::max(peak, find.integer(2));
-    } else {
-      earlier_peak = std::max(earlier_peak, find.integer(2));
-      earlier_failures += find.integer(3);
+    const Row last{find.integer(1), find.integer(2), find.integer(3)};
+    const Row before{find.integer(4), find.integer(5), find.integer(6)};
+    earlier = before;
+    if (same_life && origin == Origin::kept) {  // which may be older than the last
+      if (is_total(reading.name)) now.held = std::max(now.held, last.held);
+      now.failures = std::max(now.failures, last.failures);
     }
+    const bool goes_on = now.failures >= last.failures && (now.held >= last.held || !is_total(reading.name));
+    if (same_life && goes_on)
+      now.peak = std::max(now.peak, last.peak);
+    else
+      earlier = {is_total(reading.name) ? before.held + last.held : 0, std::max(before.peak, last.peak),
+                 before.failures + last.failures};
+    if (same_life && now == last && earlier == before) return find.reset();
   }
   find.reset();
   statements_->put_counter
-      .with(container, reading.name, life, to_signed(reading.held), peak, failures, earlier_peak,
-            earlier_failures)
+      .with(container, reading.name, life, now.held, now.peak, now.failures, earlier.held, earlier.peak,
+            earlier.failures)
       .run();
 }
 

@@ -1,89 +1,23 @@
 #include "runtime/account.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <ctime>
+#include <iterator>
 #include <span>
 
 #include "base/error.h"
 #include "base/step.h"
 #include "base/sys.h"
-#include "netsetup/container_link.h"
+#include "runtime/account_reader.h"
 #include "runtime/kept_samples.h"
-#include "runtime/launch.h"
-#include "runtime/state.h"
 
 namespace holm::runtime {
 namespace {
 
-using quotas::LedgerSample;
-using quotas::Meter;
-using quotas::Quantity;
-
-constexpr int64_t kSecond = 1'000'000'000;
 // Containers a transaction: each waits for the disk once, and nobody else writes meanwhile.
-constexpr size_t kBatch = 64;
-
-int64_t now_ns(clockid_t clock) {
-  timespec now = {};
-  ::clock_gettime(clock, &now);
-  return int64_t{now.tv_sec} * kSecond + now.tv_nsec;
-}
-
-// --- reading
-
-void add_cgroup_meters(LedgerSample& sample, const quotas::Usage& usage) {
-  const auto life = [&](uint64_t group) { return fmt::format("{}/{}", sample.boot_id, group); };
-  const auto add = [&](Quantity quantity, std::string source, uint64_t group, uint64_t total) {
-    if (group != 0) sample.meters.push_back({quantity, std::move(source), life(group), total});
-  };
-  const auto& lives = usage.life;
-  sample.counters_life = life(lives.cpu);
-  add(Quantity::cpu, "cpu", lives.cpu, static_cast<uint64_t>(usage.cpu_time.count()));
-  add(Quantity::throttled, "cpu", lives.throttled, static_cast<uint64_t>(usage.throttled_time.count()));
-  add(Quantity::oom_kills, "memory", lives.memory, usage.oom_kills);
-  for (const quotas::DeviceIo& io : usage.io) {
-    const std::string source = "io " + io.device;
-    add(Quantity::io_read_bytes, source, lives.io, io.read_bytes);
-    add(Quantity::io_written_bytes, source, lives.io, io.written_bytes);
-    add(Quantity::io_reads, source, lives.io, io.reads);
-    add(Quantity::io_writes, source, lives.io, io.writes);
-  }
-  if (lives.memory == 0) return;
-  if (usage.memory) sample.memory_held = usage.memory->count;
-  if (usage.memory_peak) sample.memory_peak = usage.memory_peak->count;
-  sample.memory_life = life(lives.memory);
-}
-
-void add_link_meters(LedgerSample& sample, const Paths& paths, uint32_t number) {
-  for (const LinkTraffic& link : link_traffic(paths, number)) {
-    const std::string source = "link " + link.link, life = fmt::format("{}/{}", sample.boot_id, link.index);
-    sample.meters.push_back({Quantity::net_received_bytes, source, life, link.traffic.received_bytes});
-    sample.meters.push_back({Quantity::net_sent_bytes, source, life, link.traffic.sent_bytes});
-    sample.meters.push_back({Quantity::net_received_packets, source, life, link.traffic.received_packets});
-    sample.meters.push_back({Quantity::net_sent_packets, source, life, link.traffic.sent_packets});
-  }
-}
-
-// The life of init, as far as it is known: of one that ended while nobody watched it is not known when.
-std::optional<quotas::RunClock> read_run(const Paths& paths, const LedgerSample& sample,
-                                         std::optional<int64_t> ended_ns) {
-  const auto state = read_state(paths, sample.name);
-  if (!state || state->init.pid <= 0 || state->boot_id != sample.boot_id) return std::nullopt;
-  static const int64_t tick = kSecond / ::sysconf(_SC_CLK_TCK);
-  quotas::RunClock run;
-  run.id = fmt::format("{}/{}/{}", state->boot_id, state->init.pid, state->init.start_time);
-  run.begin_ns = static_cast<int64_t>(state->init.start_time) * tick;
-  run.until_ns = ended_ns.value_or(sample.boottime_ns);
-  run.has_ended = ended_ns.has_value();
-  // The clock was read before: what lives now lived then.
-  if (!ended_ns && !open_process(state->init)) return std::nullopt;
-  return run;
-}
-
-// --- writing
+constexpr size_t kBatch = 256;
 
 struct Sampled {
   AccountReport report;
@@ -92,35 +26,52 @@ struct Sampled {
 
 // One container that cannot be read must not keep the others from being counted. What cannot be written is
 // another matter: then nothing of the transaction counts.
-std::optional<LedgerSample> try_to_read(const Paths& paths, const std::string& name,
-                                        std::optional<int64_t> ended_ns, AccountReport& report) {
-  try {
-    return step("read the totals", [&] { return read_account(paths, name, ended_ns); });
-  } catch (const Error& error) {
-    if (container_exists(paths, name))
-      report.warnings.push_back(fmt::format("container '{}': {}", name, error.message()));
-    return std::nullopt;
+std::vector<quotas::LedgerSample> read_samples(const Paths& paths, std::span<const std::string> names,
+                                               std::optional<int64_t> ended_ns, AccountReport& report) {
+  const AccountReader reader(paths, names);
+  std::vector<quotas::LedgerSample> samples;
+  for (const std::string& name : names) {
+    try {
+      auto reading = step("read the totals", [&] { return reader.read(name, ended_ns); });
+      if (!reading) continue;
+      if (reading->is_orphaned) report.orphans.push_back(name);
+      samples.push_back(std::move(reading->sample));
+    } catch (const Error& error) {
+      if (container_exists(paths, name))
+        report.warnings.push_back(fmt::format("container '{}': {}", name, error.message()));
+    }
   }
+  return samples;
 }
 
-void add_kept(quotas::LedgerWriter& writer, const std::vector<KeptFile>& files, Sampled& sampled) {
-  for (const KeptFile& file : files) {
-    writer.add_kept(file.kept);
-    sampled.kept_files.push_back(file.path);
-  }
+// What was kept of an earlier run, or earlier in this one, comes before; what was kept since the reading,
+// after.
+void write_sample(quotas::LedgerWriter& writer, const quotas::LedgerSample& sample,
+                  const std::vector<KeptFile>& kept, Sampled& sampled) {
+  const auto add_kept = [&](bool is_later) {
+    for (const KeptFile& file : kept) {
+      const quotas::LedgerSample& other = file.kept.sample;
+      if (other.uuid != sample.uuid) continue;
+      if ((other.boot_id == sample.boot_id && other.boottime_ns > sample.boottime_ns) != is_later) continue;
+      writer.add_kept(file.kept);
+      sampled.kept_files.push_back(file.path);
+    }
+  };
+  add_kept(false);
+  for (const std::string& warning : step("write the ledger", [&] { return writer.add(sample); }))
+    sampled.report.warnings.push_back(fmt::format("container '{}': {}", sample.name, warning));
+  add_kept(true);
+  ++sampled.report.counted;
 }
 
 void sample_names(quotas::LedgerWriter& writer, const Paths& paths, std::span<const std::string> names,
                   std::optional<int64_t> ended_ns, Sampled& sampled) {
-  for (const std::string& name : names) {
-    const auto sample = try_to_read(paths, name, ended_ns, sampled.report);
-    if (!sample) continue;
-    // After the reading: what is kept of an earlier run was kept before the next one began.
-    add_kept(writer, kept_samples(paths, sample->uuid, sampled.report.warnings), sampled);
-    for (const std::string& warning : step("write the ledger", [&] { return writer.add(*sample); }))
-      sampled.report.warnings.push_back(fmt::format("container '{}': {}", name, warning));
-    ++sampled.report.counted;
-  }
+  const auto samples = read_samples(paths, names, ended_ns, sampled.report);
+  if (samples.empty()) return;
+  // After the reading: what is kept of an earlier run was kept before the next one began.
+  const std::string one = samples.size() == 1 ? samples.front().uuid : "";
+  const auto kept = kept_samples(paths, one, sampled.report.warnings);
+  for (const quotas::LedgerSample& sample : samples) write_sample(writer, sample, kept, sampled);
 }
 
 void write_batch(quotas::Ledger& ledger, const Paths& paths, std::span<const std::string> names,
@@ -132,8 +83,8 @@ void write_batch(quotas::Ledger& ledger, const Paths& paths, std::span<const std
   });
   for (const std::string& file : sampled.kept_files) remove_kept(file);
   report.counted += sampled.report.counted;
-  report.warnings.insert(report.warnings.end(), sampled.report.warnings.begin(),
-                         sampled.report.warnings.end());
+  for (const auto list : {&AccountReport::warnings, &AccountReport::orphans})
+    std::ranges::move(sampled.report.*list, std::back_inserter(report.*list));
 }
 
 AccountReport sample_into(quotas::Ledger& ledger, const Paths& paths, const std::vector<std::string>& names,
@@ -156,42 +107,6 @@ void take_in_kept(quotas::Ledger& ledger, const Paths& paths, std::vector<std::s
 }
 
 }  // namespace
-
-int64_t boottime_now_ns() { return now_ns(CLOCK_BOOTTIME); }
-
-std::vector<LinkTraffic> link_traffic(const Paths& paths, uint32_t number) {
-  std::vector<LinkTraffic> links;
-  for (const netsetup::HostLink& link : netsetup::list_links(paths.veth(number))) {
-    if (paths.number_of_veth(link.name) != number) continue;
-    const netsetup::Traffic& host = link.traffic;
-    links.push_back({link.name,
-                     link.index,
-                     {.received_bytes = host.sent_bytes,
-                      .received_packets = host.sent_packets,
-                      .sent_bytes = host.received_bytes,
-                      .sent_packets = host.received_packets}});
-  }
-  return links;
-}
-
-// The identity is read before and after: a container that had the number all the time also had what was read.
-std::optional<LedgerSample> read_account(const Paths& paths, const std::string& name,
-                                         std::optional<int64_t> ended_ns) {
-  const Identity identity = load_identity(paths, name);
-  const auto cgroup = container_cgroup(paths, identity.number);
-  if (!cgroup->exists()) return std::nullopt;
-  LedgerSample sample;
-  sample.uuid = identity.uuid;
-  sample.name = name;
-  sample.boot_id = current_boot_id();
-  add_cgroup_meters(sample, cgroup->usage());
-  add_link_meters(sample, paths, identity.number);
-  sample.boottime_ns = boottime_now_ns();
-  sample.walltime_ns = now_ns(CLOCK_REALTIME);
-  ignore_errors([&] { sample.run = read_run(paths, sample, ended_ns); });  // a damaged record tells no time
-  if (sample.meters.empty() || load_identity(paths, name).uuid != identity.uuid) return std::nullopt;
-  return sample;
-}
 
 AccountReport sample_accounts(const Paths& paths, const std::vector<std::string>& names,
                               Durability durability, std::optional<int64_t> ended_ns) {
@@ -262,7 +177,9 @@ void take_last_sample(const Paths& paths, const std::string& name) noexcept {
 
 void keep_last_sample(const Paths& paths, const std::string& name, std::optional<int64_t> ended_ns) {
   step("keep the last sample", [&] {
-    if (const auto sample = read_account(paths, name, ended_ns)) keep_sample(paths, *sample);
+    const std::vector<std::string> names = {name};
+    if (const auto reading = AccountReader(paths, names).read(name, ended_ns))
+      keep_sample(paths, reading->sample);
   });
 }
 

@@ -2,39 +2,21 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "netsetup/traffic.h"
 #include "quotas/ledger.h"
 #include "runtime/container_store.h"
 #include "runtime/paths.h"
 
 namespace holm::runtime {
 
-// CLOCK_BOOTTIME: goes on in suspend, and nobody can set it.
-int64_t boottime_now_ns();
-
-struct LinkTraffic {
-  std::string link;           // the host's end: "hm7"
-  int index = 0;              // never that of a later link before the host is booted again
-  netsetup::Traffic traffic;  // as the container sees it
-};
-// The links that a container of this number has now, each with what went through it.
-std::vector<LinkTraffic> link_traffic(const Paths& paths, uint32_t number);
-
-// Reads what the kernel has counted for a container. `ended_ns`: when its init ended, on CLOCK_BOOTTIME,
-// where that is known. Nothing where it holds nothing in the kernel, or became another's while it was looked
-// at.
-std::optional<quotas::LedgerSample> read_account(const Paths& paths, const std::string& name,
-                                                 std::optional<int64_t> ended_ns = std::nullopt);
-
 struct AccountReport {
   size_t counted = 0;                 // containers of which a sample was written
   std::vector<std::string> warnings;  // counters that ran backwards, containers that cannot be read
   std::vector<std::string> notes;     // about the ledger itself: Ledger::notes
+  std::vector<std::string> orphans;   // containers that run without a monitor
 };
 
 // Counts what these containers used since their last samples. Throws where the ledger cannot be written: then

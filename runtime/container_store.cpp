@@ -250,6 +250,12 @@ bool is_outlived(const Paths& paths, const std::string& name) {
   return boot_id && *boot_id != current_boot_id();
 }
 
+std::string identity_stamp(const Paths& paths, const std::string& name) {
+  const auto file = sys::stat_path(identity_path(paths, name));
+  if (!file) return "";
+  return fmt::format("{} {}.{}", file->st_ino, file->st_ctim.tv_sec, file->st_ctim.tv_nsec);
+}
+
 Identity load_identity(const Paths& paths, const std::string& name) {
   const std::string path = identity_path(paths, name);
   return with_frame(fmt::format("read '{}'", path), [&] {

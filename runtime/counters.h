@@ -27,12 +27,13 @@ struct CounterReport {
   std::vector<std::string> warnings;
 };
 
-// The counters of one container, `base` (what earlier runs left) included; nothing where it is not running,
-// or ended while it was looked at.
+// Of its whole life: what earlier runs had comes from the ledger, which also remembers what was seen held.
+enum class CounterSpan { life, run };
+
+// The counters of one container; nothing where it is not running, or ended while it was looked at.
 std::optional<CounterReport> read_counters(const Installation& installation,
                                            const quotas::CgroupLayout& layout, const std::string& name,
-                                           const CounterPatience& patience,
-                                           const quotas::Counters& base = {});
+                                           const CounterPatience& patience, CounterSpan span);
 
 // What a report is compared with: the last one that was kept, in the run directory. Nothing where there is
 // none that can be used.

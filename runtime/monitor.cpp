@@ -232,6 +232,8 @@ void Monitor::start_init() {
     request.installation = &installation_;
     request.container = &container_;
     request.stdio = prepare_stdio();
+    state_.interfaces.clear();
+    for (const auto& nic : spec().networks) state_.interfaces.push_back(nic.name);
     request.on_created = [&](const ProcessId& process) {
       state_.init = process;
       record(Phase::starting);

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/sys.h"
 #include "runtime/account.h"
+#include "runtime/account_reader.h"
 
 namespace holm::runtime {
 namespace {

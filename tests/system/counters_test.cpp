@@ -285,6 +285,63 @@ TEST_CASE("--since last gives what has happened between two looks") {
         second.at("numproc").failcnt);
 }
 
+TEST_CASE("totals, maxheld and failcnt are of the container's whole life, whatever restarts it") {
+  HOLM_REQUIRES("root", have_root());
+  HOLM_REQUIRES("bridge, veth and nftables", have_nat());
+  Installation installation;
+  installation.start("box", kIdle + with_probe() + "[[network]]\nmode = \"nat\"\n[pids]\nlimit = 20\n");
+  answer(installation, "box", "head -c 20000000 /dev/zero > /dev/shm/big");
+  {
+    const Held held(installation, "box", {"files=50"});
+    REQUIRE(counters(installation, {"box", "--disk", "0"}).at("numfile").held >= 50);
+  }
+  answer(installation, "box", "rm /dev/shm/big; ping -c 1 -W 1 " + installation.column("box", "address"));
+  installation.holm({"exec", "box", "/probe", "hold", "processes=100"});  // they stay
+  Rows before = counters(installation, {"box", "--disk", "0"});
+  CHECK(before.at("numfile").maxheld >= 50);
+  CHECK(before.at("numproc").failcnt > 0);
+  const auto is_kept = [&] {
+    const Rows now = counters(installation, {"box", "--disk", "0"});
+    for (const auto& [resource, row] : before) {
+      CAPTURE(resource);
+      REQUIRE(now.count(resource) == 1);
+      CHECK(now.at(resource).maxheld >= row.maxheld);
+      CHECK(now.at(resource).failcnt >= row.failcnt);
+    }
+    CHECK(now.at("numproc").failcnt == before.at("numproc").failcnt);
+    CHECK(now.at("cputime").held > before.at("cputime").held);
+    CHECK(now.at("nettx.eth0").held >= before.at("nettx.eth0").held);
+    CHECK(now.at("numfile").held < 50);
+    before = now;
+  };
+  SUBCASE("a stop and a start") {
+    installation.holm_ok({"stop", "box"});
+    installation.holm_ok({"start", "box"});
+    is_kept();
+  }
+  SUBCASE("a reboot, and another, with another name between them") {
+    installation.holm_ok({"reboot", "box"});
+    is_kept();
+    installation.holm_ok({"stop", "box"});
+    installation.holm_ok({"rename", "box", "other"});
+    installation.holm_ok({"rename", "other", "box"});
+    installation.holm_ok({"start", "box"});
+    is_kept();
+  }
+  SUBCASE("a monitor and an init that are killed") {
+    ::kill(installation.monitor_of("box"), SIGKILL);
+    ::kill(installation.pid_of("box"), SIGKILL);
+    CHECK(eventually([&] { return installation.column("box", "state") == "stopped"; },
+                     std::chrono::seconds(10) * patience()));
+    installation.holm_ok({"start", "box"});
+    is_kept();
+  }
+  // What is asked of this run alone has nothing of the others.
+  const Rows run = counters(installation, {"box", "--disk", "0", "--since", "start"});
+  CHECK(run.at("numproc").failcnt == 0);
+  CHECK(run.at("cputime").held < before.at("cputime").held);
+}
+
 TEST_CASE("--json has names, units and null where nothing is limited") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;

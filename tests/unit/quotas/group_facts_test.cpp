@@ -19,7 +19,7 @@ std::unique_ptr<Cgroup> created(const FakeCgroupfs& host) {
 
 Facts facts_of(const Cgroup& cgroup) {
   Facts facts;
-  cgroup.add_facts(facts);
+  cgroup.look(Cgroup::Depth::all, facts);
   return facts;
 }
 

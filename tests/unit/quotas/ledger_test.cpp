@@ -289,6 +289,38 @@ TEST_CASE("a sample that was kept is counted once, in its place, however often i
   CHECK(sum_of(ledger)[Quantity::uptime] == 17 * kSecond);
 }
 
+TEST_CASE("counters' totals are summed over runs, and what looks have seen is kept") {
+  const TemporaryDirectory directory;
+  auto ledger = Ledger::open(directory.path() + "/ledger.db");
+  FakeContainer box;
+  const auto run_with = [&](std::vector<uint64_t> totals) {
+    box.start();
+    std::string life;
+    for (const uint64_t total : totals) {
+      auto sample = box.sample();
+      sample.counters = {{"cputime", total, total, 0}};
+      add(ledger, sample);
+      life = sample.counters_life;
+    }
+    return life;
+  };
+  run_with({10, 70});
+  run_with({5});
+  const std::string now = run_with({100, 110});
+  CHECK(ledger.counter_bases(box.uuid(), now).at(0).held == 75);
+  CHECK(ledger.counter_bases(box.uuid(), "another life").at(0).held == 185);
+
+  const auto look = [&](uint64_t files) {
+    ledger.write([&](auto& writer) {
+      writer.add_peaks(box.uuid(), box.sample().name, now, {{"numfile", files, files, 0}});
+    });
+    return ledger.counter_bases(box.uuid(), now).at(1).peak;
+  };
+  CHECK(look(30) == 30);
+  CHECK(look(7) == 30);
+  CHECK(look(31) == 31);
+}
+
 TEST_CASE("counters keep their peaks and failures over runs") {
   const TemporaryDirectory directory;
   auto ledger = Ledger::open(directory.path() + "/ledger.db");
@@ -302,7 +334,7 @@ TEST_CASE("counters keep their peaks and failures over runs") {
   };
   read(10, 90, 1);
   const std::string first = read(20, 90, 3);
-  CHECK(ledger.counter_bases(box.uuid(), first).at(0).peak == 0);
+  CHECK(ledger.counter_bases(box.uuid(), first).at(0).peak == 90);
   CHECK(ledger.counter_bases(box.uuid(), first).at(0).failures == 0);
   box.start();
   const std::string second = read(5, 40, 2);
