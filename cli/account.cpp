@@ -17,6 +17,7 @@
 #include "runtime/account.h"
 #include "runtime/lifecycle.h"
 #include "runtime/observe.h"
+#include "runtime/settle.h"
 
 namespace holm::cli {
 namespace {

@@ -8,12 +8,10 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "base/unit.h"
 #include "cli/command.h"
-#include "cli/usage_output.h"
+#include "cli/counter_reports.h"
 #include "quotas/beancounters.h"
 #include "runtime/counters.h"
-#include "runtime/observe.h"
 
 namespace holm::cli {
 namespace {
@@ -29,14 +27,6 @@ struct CounterOptions {
   std::string since;
   std::string disk = "2s";
 };
-
-milliseconds parse_time(const std::string& text, const char* option) {
-  const auto time = parse_duration(text);
-  if (!time)
-    throw usage_error(fmt::format("'{}' of '{}' is no time", printable(text), option))
-        .hint("for example 10, 500ms, 2m");
-  return *time;
-}
 
 enum class Since { creation, start, last };
 
@@ -84,12 +74,6 @@ json counter_json(const quotas::Counter& counter) {
           {"failcnt", counter.failcnt}};
 }
 
-// The containers to be shown: those that are named, which there must be, or all.
-std::vector<std::string> chosen_names(const runtime::Paths& paths, const CounterOptions& options) {
-  for (const std::string& name : options.names) runtime::require_container(paths, name);
-  return options.names.empty() ? runtime::container_names(paths) : options.names;
-}
-
 // One look at all of them.
 class Look {
  public:
@@ -99,22 +83,14 @@ class Look {
   // 0, or the exit status of the first that could not be shown.
   int take() {
     const auto installation = runtime::open_installation();
-    const auto layout = quotas::detect_cgroup_layout();
-    const int status =
-        for_each_name(program_, chosen_names(installation.paths, options_), [&](const std::string& name) {
-          const bool was_running = runtime::observe(installation.paths, layout, name).has_init();
-          auto report = was_running
-                            ? runtime::read_counters(installation, layout, name, wish_.patience, wish_.span())
-                            : std::optional<runtime::CounterReport>();
-          if (report) {
-            add(installation.paths, *report);
-          } else if (was_running) {
-            print_warning(fmt::format("container '{}' is left out: it has just ended or just begins", name));
-          } else if (!options_.names.empty()) {
-            throw runtime::not_running(name);
-          }
-        });
-    sample(installation.paths);
+    const runtime::CounterReader reader(installation, wish_.patience, wish_.span());
+    for (const std::string& name : options_.names) runtime::require_container(installation.paths, name);
+    auto [reports, status] =
+        options_.names.empty()
+            ? read_reports(program_, installation, reader, runtime::container_names(installation.paths),
+                           IfStopped::skip)
+            : read_reports(program_, installation, reader, options_.names, IfStopped::error);
+    for (runtime::CounterReport& report : reports) add(installation.paths, report);
     return status;
   }
 
@@ -125,21 +101,7 @@ class Look {
   }
 
  private:
-  // What has been shown is not taken back, even where nobody sees the container's end.
-  void sample(const runtime::Paths& paths) const {
-    std::vector<std::string> names;
-    for (const json& container : json_) names.push_back(container["name"]);
-    if (names.empty()) return;
-    try {
-      print_warnings(runtime::sample_accounts(paths, names, Durability::until_reboot));
-    } catch (const Error& error) {
-      print_warning("the ledger does not have this yet: " + error.message());
-    }
-  }
-
   void add(const runtime::Paths& paths, runtime::CounterReport& report) {
-    for (const std::string& warning : report.warnings)
-      print_warning(fmt::format("container '{}': {}", report.name, warning));
     if (wish_.since == Since::last) report.counters = since_last(paths, report);
     if (options_.quiet)
       std::erase_if(report.counters, [](const auto& counter) { return !quotas::is_notable(counter); });

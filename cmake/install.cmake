@@ -21,7 +21,8 @@ if(EXISTS ${CMAKE_SOURCE_DIR}/packaging/completions/_holm)
   install(FILES ${CMAKE_SOURCE_DIR}/packaging/completions/_holm
           DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
 endif()
-foreach(unit holm.service holm-account.service holm-account.timer)
+foreach(unit holm.service holm-account.service holm-account.timer holm-metrics.service
+             holm-metrics.timer)
   install(FILES ${CMAKE_SOURCE_DIR}/packaging/systemd/${unit} DESTINATION lib/systemd/system)
 endforeach()
 foreach(section 1 5 7 8)

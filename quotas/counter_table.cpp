@@ -228,9 +228,18 @@ bool is_total(std::string_view resource) {
   return row ? row->kind == Kind::total : find_traffic_row(resource) != nullptr;
 }
 
-bool is_peak_by_looks(std::string_view resource) {
+bool is_known(std::string_view resource, const Facts& facts) {
   const Row* row = find_row(resource);
-  return row && row->kind == Kind::gauge && !row->maxheld && !row->failcnt;
+  if (!row) return find_traffic_row(resource) != nullptr;
+  constexpr std::array<Fact Facts::*Row::*, 5> kColumns = {&Row::held, &Row::maxheld, &Row::barrier,
+                                                           &Row::limit, &Row::failcnt};
+  return std::ranges::any_of(
+      kColumns, [&](auto column) { return row->*column && (facts.*(row->*column)).has_value(); });
+}
+
+bool is_peak_by_looks(std::string_view resource, const Facts& facts) {
+  const Row* row = find_row(resource);
+  return row && row->kind == Kind::gauge && !(row->maxheld && facts.*(row->maxheld));
 }
 
 const char* unit_of(std::string_view resource) {

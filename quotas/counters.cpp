@@ -32,11 +32,10 @@ Counters merge(const Counters& base, const Counters& now) {
     }
   }
   for (const Counter& earlier : base) {
-    if (find(now, earlier.resource)) continue;
-    Counter gone = earlier;
-    if (!is_total(gone.resource)) gone.held = 0;
-    gone.barrier = gone.limit = kUnlimited;
-    merged.push_back(std::move(gone));
+    // Who was not asked what is held now must not tell any number.
+    if (find(now, earlier.resource) || !is_total(earlier.resource)) continue;
+    merged.push_back(earlier);
+    merged.back().barrier = merged.back().limit = kUnlimited;
   }
   return merged;
 }

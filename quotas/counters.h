@@ -36,14 +36,15 @@ Counters make_counters(const Facts& facts, const std::vector<Traffic>& traffic);
 
 // True for what only grows (cputime, netrx.eth0): `held` is then a sum and not what is there now.
 bool is_total(std::string_view resource);
-// True for a gauge of which the kernel keeps no peak: maxheld is then the most that a look has seen.
-bool is_peak_by_looks(std::string_view resource);
+// False where the host does not tell any column of it, or where it was not looked for.
+bool is_known(std::string_view resource, const Facts& facts);
+// True for a gauge of which this host's kernel keeps no peak: maxheld is then the most that a look has seen.
+bool is_peak_by_looks(std::string_view resource, const Facts& facts);
 // "bytes", "pages", "ns" or "pieces".
 const char* unit_of(std::string_view resource);
 
 // The counters of a whole life: those of earlier runs (`base`) and this run's (`now`). Totals and failcnt
-// add up, maxheld is the larger one, the rest is as it is now. Rows that only `base` has come last: nothing
-// is held of them now.
+// add up, maxheld is the larger one, the rest is as it is now. Totals that only `base` has come last.
 Counters merge(const Counters& base, const Counters& now);
 
 // What happened between two looks: totals and failcnt without those of `before`, the rest as it is now. What

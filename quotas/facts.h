@@ -22,8 +22,11 @@ struct Facts {
   Fact swap, swap_peak, swap_limit, swap_refused;
   Fact kernel_memory, kernel_memory_peak;
   Fact unevictable, shared_memory, reclaimable_slab;
+  Fact anonymous_memory, page_cache, inactive_files;
   Fact processes, processes_peak, processes_limit, processes_refused;  // threads count
   Fact cpu_time, throttled_time, oom_kills;
+  Fact cpu_weight, cpu_cap_percent;       // 100: one CPU; no cap: 0
+  Fact cpu_periods, cpu_periods_stopped;  // of a cap: in which it ran, and in which the cap stopped it
   Fact read_bytes, write_bytes, reads, writes;
 
   // The processes themselves: process_census.cpp, file_locks.cpp.

@@ -22,12 +22,17 @@ struct Source {
   const char* v2;
   Nature nature = Nature::passes;
 };
-constexpr std::array<Source, 13> kSources = {{
+constexpr std::array<Source, 18> kSources = {{
     {&Facts::kernel_memory, "memory", "memory.kmem.usage_in_bytes", "memory.stat kernel"},
     {&Facts::kernel_memory_peak, "memory", "memory.kmem.max_usage_in_bytes", nullptr, Nature::lasts},
     {&Facts::unevictable, "memory", "memory.stat total_unevictable", "memory.stat unevictable"},
     {&Facts::shared_memory, "memory", "memory.stat total_shmem", "memory.stat shmem"},
     {&Facts::reclaimable_slab, "memory", nullptr, "memory.stat slab_reclaimable"},
+    {&Facts::anonymous_memory, "memory", "memory.stat total_rss", "memory.stat anon"},
+    {&Facts::page_cache, "memory", "memory.stat total_cache", "memory.stat file"},
+    {&Facts::inactive_files, "memory", "memory.stat total_inactive_file", "memory.stat inactive_file"},
+    {&Facts::cpu_periods, "cpu", "cpu.stat nr_periods", "cpu.stat nr_periods"},
+    {&Facts::cpu_periods_stopped, "cpu", "cpu.stat nr_throttled", "cpu.stat nr_throttled"},
     // v1 counts `oom` as v2 does but shows only the kills; its memory.failcnt counts reclaim.
     {&Facts::memory_refused, "memory", "memory.oom_control oom_kill", "memory.events oom", Nature::lasts},
     {&Facts::memory_and_swap, "memory", "memory.memsw.usage_in_bytes", nullptr},
@@ -95,6 +100,8 @@ void add_limit_facts(const Limits& limits, Facts& facts) {
   facts.memory_guarantee = limits.memory.guarantee.value_or(Bytes{0}).count;
   facts.swap_limit = count(limits.memory.swap);
   facts.processes_limit = limits.pids;
+  facts.cpu_weight = limits.cpu.weight;
+  facts.cpu_cap_percent = limits.cpu.cap_percent;
 }
 
 void add_lasting_group_facts(const Group& group, GroupFiles& files, Facts& facts) {

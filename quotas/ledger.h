@@ -58,7 +58,8 @@ class LedgerWriter {
   // within its life; what it holds is then counted anew.
   std::vector<std::string> add(const LedgerSample& sample);
   void add_kept(const KeptSample& kept);
-  // The most that a look has seen held, of counters that no sample has (is_peak_by_looks).
+  // The most that a look has seen held, of counters whose peak no sample has (is_peak_by_looks). Of a run
+  // that is over nothing is taken.
   void add_peaks(const std::string& uuid, const std::string& name, const std::string& life,
                  const std::vector<CounterReading>& readings);
   void rename(const std::string& uuid, const std::string& name);

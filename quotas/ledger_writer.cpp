@@ -87,7 +87,13 @@ void LedgerWriter::rename(const std::string& uuid, const std::string& name) {
 void LedgerWriter::add_peaks(const std::string& uuid, const std::string& name, const std::string& life,
                              const std::vector<CounterReading>& readings) {
   const int64_t container = container_of(uuid, name);
-  for (const CounterReading& reading : readings) merge_counter(container, life, reading, Origin::kept);
+  // All samples have a total: it tells which run is the last that is known.
+  Statement& find = statements_->find_counter;
+  const bool is_over = find.with(container, "cputime").step() && find.text(0) != life;
+  find.reset();
+  if (is_over) return;
+  for (const CounterReading& reading : readings)
+    merge_counter(container, life, {reading.name, reading.held, reading.peak, 0}, Origin::kept);
 }
 
 std::vector<std::string> LedgerWriter::add(const LedgerSample& sample, Origin origin) {

@@ -3,12 +3,11 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <ctime>
 
 #include "base/error.h"
-#include "netsetup/container_link.h"
 #include "quotas/facts.h"
+#include "runtime/state.h"
 
 namespace holm::runtime {
 namespace {
@@ -22,16 +21,6 @@ int64_t now_ns(clockid_t clock) {
   timespec now = {};
   ::clock_gettime(clock, &now);
   return int64_t{now.tv_sec} * kSecond + now.tv_nsec;
-}
-
-LinkTraffic as_container_sees_it(const netsetup::HostLink& link) {
-  const netsetup::Traffic& host = link.traffic;
-  return {link.name,
-          link.index,
-          {.received_bytes = host.sent_bytes,
-           .received_packets = host.sent_packets,
-           .sent_bytes = host.received_bytes,
-           .sent_packets = host.received_packets}};
 }
 
 std::string life_of(const std::string& boot_id, uint64_t group) {
@@ -92,27 +81,6 @@ void add_run(AccountReading& reading, const State& state, std::optional<int64_t>
 
 int64_t boottime_now_ns() { return now_ns(CLOCK_BOOTTIME); }
 
-std::vector<LinkTraffic> link_traffic(const Paths& paths, uint32_t number) {
-  std::vector<LinkTraffic> links;
-  for (const netsetup::HostLink& link : netsetup::list_links(paths.veth(number)))
-    if (paths.number_of_veth(link.name) == number) links.push_back(as_container_sees_it(link));
-  return links;
-}
-
-std::vector<quotas::Traffic> interface_traffic(const Paths& paths, uint32_t number,
-                                               const std::vector<LinkTraffic>& links,
-                                               const std::vector<std::string>& interfaces) {
-  std::vector<quotas::Traffic> traffic;
-  for (unsigned index = 0; index < interfaces.size(); ++index) {
-    const auto link = std::ranges::find(links, paths.veth(number, index), &LinkTraffic::link);
-    if (link == links.end()) continue;
-    const netsetup::Traffic& inside = link->traffic;
-    traffic.push_back({interfaces[index], inside.received_bytes, inside.received_packets, inside.sent_bytes,
-                       inside.sent_packets});
-  }
-  return traffic;
-}
-
 std::string counters_life(const std::string& boot_id, const quotas::Usage& usage) {
   return usage.life.cpu == 0 ? "" : life_of(boot_id, usage.life.cpu);
 }
@@ -125,36 +93,34 @@ std::vector<quotas::CounterReading> counter_readings(const quotas::Counters& cou
   return readings;
 }
 
-// The identities are read before the links, and again at the end of each reading: who had its number all the
-// time also had its links and groups.
-AccountReader::AccountReader(const Paths& paths, std::span<const std::string> names)
-    : paths_(paths), layout_(quotas::detect_cgroup_layout()), boot_id_(current_boot_id()) {
+std::map<std::string, AccountReader::Known> AccountReader::known(const Paths& paths,
+                                                                 std::span<const std::string> names) {
+  std::map<std::string, Known> all;
   for (const std::string& name : names)
     ignore_errors([&] {  // `read` tells why
       std::string stamp = identity_stamp(paths, name);
-      known_[name] = {std::move(stamp), load_identity(paths, name)};
+      all[name] = {std::move(stamp), load_identity(paths, name)};
     });
-  const std::string prefix = paths.veth(0);
-  for (const netsetup::HostLink& link : netsetup::list_links(prefix.substr(0, prefix.size() - 1)))
-    if (const int64_t number = paths.number_of_veth(link.name); number >= 0)
-      links_.emplace(static_cast<uint32_t>(number), as_container_sees_it(link));
+  return all;
 }
 
-std::vector<LinkTraffic> AccountReader::links_of(uint32_t number) const {
-  const auto [first, last] = links_.equal_range(number);
-  std::vector<LinkTraffic> links;
-  for (auto link = first; link != last; ++link) links.push_back(link->second);
-  return links;
-}
+// The identities are read before the links, and looked at again at the end of each reading: who had its
+// number all the time also had its links and groups.
+AccountReader::AccountReader(const Paths& paths, std::span<const std::string> names)
+    : paths_(paths),
+      layout_(quotas::detect_cgroup_layout()),
+      boot_id_(current_boot_id()),
+      known_(known(paths, names)),
+      links_(paths) {}
 
 std::optional<AccountReading> AccountReader::read(const std::string& name,
                                                   std::optional<int64_t> ended_ns) const {
-  const auto known = known_.find(name);
-  if (known == known_.end()) {
+  const auto place = known_.find(name);
+  if (place == known_.end()) {
     load_identity(paths_, name);  // throws what was wrong with it
     return std::nullopt;          // or it was made just now: the next sample counts it all
   }
-  const Identity& identity = known->second.identity;
+  const Identity& identity = place->second.identity;
   const auto cgroup = quotas::make_cgroup(layout_, paths_.cgroup_parent(), identity.number);
   AccountReading reading;
   LedgerSample& sample = reading.sample;
@@ -163,7 +129,7 @@ std::optional<AccountReading> AccountReader::read(const std::string& name,
   sample.boot_id = boot_id_;
   quotas::Facts facts;
   const quotas::Usage usage = cgroup->look(quotas::Cgroup::Depth::lasting, facts);
-  const std::vector<LinkTraffic> links = links_of(identity.number);
+  const std::vector<LinkTraffic> links = links_.of(identity.number);
   add_cgroup_meters(sample, usage);
   add_link_meters(sample, links);
   sample.boottime_ns = boottime_now_ns();
@@ -179,7 +145,7 @@ std::optional<AccountReading> AccountReader::read(const std::string& name,
   if (!sample.counters_life.empty())
     sample.counters = counter_readings(
         quotas::make_counters(facts, interface_traffic(paths_, identity.number, links, interfaces)));
-  if (sample.meters.empty() || identity_stamp(paths_, name) != known->second.stamp) return std::nullopt;
+  if (sample.meters.empty() || identity_stamp(paths_, name) != place->second.stamp) return std::nullopt;
   return reading;
 }
 

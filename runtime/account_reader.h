@@ -8,31 +8,16 @@
 #include <string>
 #include <vector>
 
-#include "netsetup/traffic.h"
 #include "quotas/cgroup.h"
 #include "quotas/counters.h"
 #include "quotas/ledger.h"
 #include "runtime/container_store.h"
-#include "runtime/state.h"
+#include "runtime/host_links.h"
 
 namespace holm::runtime {
 
 // CLOCK_BOOTTIME: goes on in suspend, and nobody can set it.
 int64_t boottime_now_ns();
-
-struct LinkTraffic {
-  std::string link;           // the host's end: "hm7"
-  int index = 0;              // never that of a later link before the host is booted again
-  netsetup::Traffic traffic;  // as the container sees it
-};
-// The links that a container of this number has now, each with what went through it.
-std::vector<LinkTraffic> link_traffic(const Paths& paths, uint32_t number);
-
-// A container's links under the names of its interfaces, in the order of its config. What a start left out
-// (other modes than nat have no link of the container's own) is left out here.
-std::vector<quotas::Traffic> interface_traffic(const Paths& paths, uint32_t number,
-                                               const std::vector<LinkTraffic>& links,
-                                               const std::vector<std::string>& interfaces);
 
 // Which run of a container its counters are of; "" where nothing was counted.
 std::string counters_life(const std::string& boot_id, const quotas::Usage& usage);
@@ -57,8 +42,6 @@ class AccountReader {
                                      std::optional<int64_t> ended_ns = std::nullopt) const;
 
  private:
-  std::vector<LinkTraffic> links_of(uint32_t number) const;
-
   Paths paths_;
   quotas::CgroupLayout layout_;
   std::string boot_id_;
@@ -66,8 +49,10 @@ class AccountReader {
     std::string stamp;
     Identity identity;
   };
-  std::map<std::string, Known> known_;          // by name
-  std::multimap<uint32_t, LinkTraffic> links_;  // by number
+  static std::map<std::string, Known> known(const Paths& paths, std::span<const std::string> names);
+
+  std::map<std::string, Known> known_;  // by name
+  HostLinks links_;                     // after the identities
 };
 
 }  // namespace holm::runtime

@@ -17,11 +17,12 @@
 namespace holm::runtime {
 namespace {
 
-std::vector<quotas::Traffic> container_traffic(const Paths& paths, const StoredContainer& container) {
+std::vector<quotas::Traffic> container_traffic(const Paths& paths, const StoredContainer& container,
+                                               const HostLinks& links) {
   std::vector<std::string> interfaces;
   for (const auto& nic : container.config.spec.networks) interfaces.push_back(nic.name);
   const uint32_t number = container.identity.number;
-  return interface_traffic(paths, number, link_traffic(paths, number), interfaces);
+  return interface_traffic(paths, number, links.of(number), interfaces);
 }
 
 // Where a container's own files are: above its template, or all of its directory.
@@ -60,61 +61,77 @@ quotas::Counters base_counters(const std::vector<quotas::CounterBase>& bases) {
   return counters;
 }
 
-// Adds what the ledger knows of earlier runs and of earlier looks, and lets it know of this one. A ledger
-// that is damaged is left to the next sample.
-void add_whole_life(const Paths& paths, const StoredContainer& container, const std::string& life,
-                    CounterReport& report) {
-  const std::string& uuid = container.identity.uuid;
+}  // namespace
+
+CounterReader::CounterReader(const Installation& installation, CounterPatience patience, CounterSpan span)
+    : installation_(installation),
+      patience_(patience),
+      span_(span),
+      layout_(quotas::detect_cgroup_layout()),
+      links_(installation.paths) {
+  if (span == CounterSpan::run) return;
   try {
-    const auto ledger = quotas::Ledger::open_to_read(paths.ledger());
-    const auto seen = ledger ? base_counters(ledger->counter_bases(uuid, life)) : quotas::Counters();
-    std::vector<quotas::CounterReading> risen;
-    for (const quotas::CounterReading& now : counter_readings(report.counters)) {
-      const auto before = std::ranges::find(seen, now.name, &quotas::Counter::resource);
-      if (quotas::is_peak_by_looks(now.name) && (before == seen.end() || before->maxheld < now.peak))
-        risen.push_back(now);
-    }
-    report.counters = quotas::merge(seen, report.counters);
-    if (risen.empty()) return;
-    quotas::Ledger::open(paths.ledger(), Durability::until_reboot).write([&](quotas::LedgerWriter& writer) {
-      writer.add_peaks(uuid, container.name, life, risen);
-    });
-  } catch (const Error& error) {
-    report.warnings.push_back("what the ledger knows of it is left out or was not renewed: " +
-                              error.message());
+    ledger_ = quotas::Ledger::open_to_read(installation.paths.ledger());
+  } catch (const Error& error) {  // a damaged one is left to the next sample
+    problem_ = "what earlier runs counted is left out: " + error.message();
   }
 }
 
-}  // namespace
-
-std::optional<CounterReport> read_counters(const Installation& installation,
-                                           const quotas::CgroupLayout& layout, const std::string& name,
-                                           const CounterPatience& patience, CounterSpan span) {
-  const Observation seen = observe(installation.paths, layout, name);
+std::optional<CounterReport> CounterReader::read(const std::string& name) const {
+  const Observation seen = observe(installation_.paths, layout_, name);
   if (!seen.has_init() || seen.condition == Condition::starting) return std::nullopt;
-  const StoredContainer container = load_running_container(installation, name);
+  const StoredContainer container = load_running_container(installation_, name);
   const auto cgroup =
-      quotas::make_cgroup(layout, installation.paths.cgroup_parent(), container.identity.number);
-  CounterReport report{name, container.identity.number, {}, {}};
-  std::string life;
+      quotas::make_cgroup(layout_, installation_.paths.cgroup_parent(), container.identity.number);
+  CounterReport report;
+  report.name = name;
+  report.number = container.identity.number;
+  report.uuid = container.identity.uuid;
+  report.started_at = seen.state->started_at;
+  report.restarts = seen.state->restarts;
   try {
     // What moves fastest is read first and close together; what takes longest, last.
-    quotas::Facts facts;
-    const quotas::Usage usage = cgroup->look(quotas::Cgroup::Depth::all, facts);
-    const auto traffic = container_traffic(installation.paths, container);
-    if (patience.processes.count() > 0)
-      report.warnings =
-          quotas::add_process_facts(cgroup->processes(), seen.state->init.pid, patience.processes, facts);
-    add_disk(installation.paths, container, patience.disk, facts, report.warnings);
-    report.counters = quotas::make_counters(facts, traffic);
-    life = counters_life(seen.state->boot_id, usage);
+    const quotas::Usage usage = cgroup->look(quotas::Cgroup::Depth::all, report.facts);
+    const auto traffic = container_traffic(installation_.paths, container, links_);
+    if (patience_.processes.count() > 0)
+      report.warnings = quotas::add_process_facts(cgroup->processes(), seen.state->init.pid,
+                                                  patience_.processes, report.facts);
+    add_disk(installation_.paths, container, patience_.disk, report.facts, report.warnings);
+    report.counters = quotas::make_counters(report.facts, traffic);
+    report.life = counters_life(seen.state->boot_id, usage);
   } catch (const Error&) {
     // A process that ends has lost its namespaces and files a moment before its pidfd tells so.
     if (!sys::pidfd_wait_ended(seen.init.get(), std::chrono::seconds(2))) throw;
   }
   if (sys::pidfd_wait_ended(seen.init.get(), std::chrono::milliseconds(0))) return std::nullopt;
-  if (span == CounterSpan::life && !life.empty()) add_whole_life(installation.paths, container, life, report);
+  if (span_ == CounterSpan::life && !report.life.empty()) add_earlier(report);
   return report;
+}
+
+void CounterReader::add_earlier(CounterReport& report) const {
+  const auto known =
+      ledger_ ? base_counters(ledger_->counter_bases(report.uuid, report.life)) : quotas::Counters();
+  for (const quotas::CounterReading& now : counter_readings(report.counters)) {
+    const auto before = std::ranges::find(known, now.name, &quotas::Counter::resource);
+    if (quotas::is_peak_by_looks(now.name, report.facts) &&
+        (before == known.end() || before->maxheld < now.peak))
+      report.risen.push_back(now);
+  }
+  report.counters = quotas::merge(known, report.counters);
+}
+
+AccountReport keep_counters(const Paths& paths, const std::vector<CounterReport>& reports) {
+  if (reports.empty()) return {};
+  std::vector<std::string> names;
+  for (const CounterReport& report : reports) names.push_back(report.name);
+  AccountReport sampled = sample_accounts(paths, names, Durability::until_reboot);
+  if (std::ranges::all_of(reports, [](const CounterReport& report) { return report.risen.empty(); }))
+    return sampled;
+  quotas::Ledger::open(paths.ledger(), Durability::until_reboot).write([&](quotas::LedgerWriter& writer) {
+    for (const CounterReport& report : reports)
+      if (!report.risen.empty()) writer.add_peaks(report.uuid, report.name, report.life, report.risen);
+  });
+  return sampled;
 }
 
 std::optional<quotas::Counters> load_last_counters(const Paths& paths, const std::string& name) {

@@ -15,6 +15,7 @@
 #include "runtime/cleanup.h"
 #include "runtime/lifecycle.h"
 #include "runtime/network_plan.h"
+#include "runtime/settle.h"
 #include "storage/template_store.h"
 
 namespace holm::runtime {

@@ -86,6 +86,7 @@ void RunAccount::start_sampler() {
     has_written_ = false;
     return;
   }
+  ::setsid();  // the monitor's session ends with it
   // Of the monitor's descriptors it keeps the log and the pipe; it does not outlive the monitor.
   if (::dup2(pipe.write_end.release(), kWrittenFd) < 0) ::_exit(1);
   sys::close_range(kWrittenFd + 1);

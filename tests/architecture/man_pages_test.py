@@ -17,6 +17,7 @@ PAGES = {
     "holm-list.1": "list inspect ps log",
     "holm-set.1": "set mem-set mem-max vcpu-set vcpu-pin vcpu-list sched-credit",
     "holm-counters.1": "counters",
+    "holm-metrics.1": "metrics",
     "holm-exec.1": "exec shell console",
     "holm-template.1": "template",
     "holm-config.1": "config",
