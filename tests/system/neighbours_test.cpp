@@ -70,8 +70,10 @@ Work work(const Installation& installation, const std::vector<std::string>& word
           std::stod(words.back()) / 1000 - (stolen_seconds() - stolen)};
 }
 
-// An emulated CPU stands still now and then, and whoever runs is charged with it.
+// An emulated CPU stands still now and then, and whoever runs is charged with it; and what was translated for
+// it is thrown away when it runs much else.
 double tolerated() { return patience() > 1 ? 0.7 : 0.9; }
+double tolerated_of_work() { return patience() > 1 ? 0.5 : 0.9; }
 
 struct Pair {
   Work alone, beside;
@@ -91,7 +93,8 @@ Pair measure(const Installation& installation, const std::string& hog,
   return pair;
 }
 
-void check_cpu_share(const std::string& what, const std::string& hog) {
+void check_cpu_share(size_t number, const std::string& what, const std::string& hog) {
+  if (!is_in_part(number)) return;
   const Installation installation;
   installation.start("victim", kIdle + on_last_cpu() + with_load());
   const Pair pair = measure(installation, hog, {"work", "1500"});
@@ -101,7 +104,7 @@ void check_cpu_share(const std::string& what, const std::string& hog) {
   MESSAGE(fmt::format("beside {}: {:.1f} % of the fair share of CPU time, {:.1f} % of the work", what,
                       share * 100, rounds * 100));
   CHECK(share >= tolerated());
-  CHECK(rounds >= tolerated());
+  CHECK(rounds >= tolerated_of_work());
 }
 
 }  // namespace
@@ -109,28 +112,29 @@ void check_cpu_share(const std::string& what, const std::string& hog) {
 TEST_CASE("a neighbour that wants all of a CPU leaves the other half") {
   HOLM_REQUIRES("root", have_root());
   check_cpu_share(
-      "a busy loop",
+      3, "a busy loop",
       load({"/bin/sh", "-c", "for i in 1 2 3 4; do while :; do :; done & done; wait"}, on_last_cpu()));
 }
 
 TEST_CASE("a fork bomb next door is not felt") {
   HOLM_REQUIRES("root", have_root());
-  check_cpu_share("a fork bomb", load({"/load", "fork-bomb"}, on_last_cpu()) + "[pids]\nlimit = 200\n");
+  check_cpu_share(0, "a fork bomb", load({"/load", "fork-bomb"}, on_last_cpu()) + "[pids]\nlimit = 200\n");
 }
 
 TEST_CASE("a packet flood next door is not felt") {
   HOLM_REQUIRES("root", have_root());
   HOLM_REQUIRES("bridge, veth and nftables", have_nat());
   check_cpu_share(
-      "a packet flood",
+      1, "a packet flood",
       load({"/bin/sh", "-c", "exec /load flood $(ip route | awk '/default/ { print $3 }')"}, on_last_cpu()) +
           "[[network]]\nmode = \"nat\"\n");
 }
 
 TEST_CASE("a neighbour that has its pages reclaimed and read again all the time is not felt") {
   HOLM_REQUIRES("root", have_root());
-  check_cpu_share("a reclaim storm", load({"/load", "touch-file", "/var/big", "96"}, on_last_cpu()) +
-                                         "[memory]\nlimit = \"32M\"\n");
+  check_cpu_share(
+      2, "a reclaim storm",
+      load({"/load", "touch-file", "/var/big", "96"}, on_last_cpu()) + "[memory]\nlimit = \"32M\"\n");
 }
 
 TEST_CASE("a disk hog next door is not felt where both have a rate") {
@@ -178,6 +182,28 @@ class Swap {
   std::string file_;
 };
 
+// Under systemd a guarantee is kept as far as the slice has one, which is its administrator's to give: a
+// warning has the command. Taken back at the end of the scope.
+class ProtectedSlice {
+ public:
+  explicit ProtectedSlice(const std::string& warning) {
+    const size_t at = warning.find("systemctl set-property ");
+    if (at == std::string::npos) return;
+    words_ = split_words(warning.substr(at, warning.find('\n', at) - at));
+    CHECK(run_host(words_).status == 0);
+  }
+  ~ProtectedSlice() {
+    if (words_.empty()) return;
+    words_.back() = words_.back().substr(0, words_.back().find('=') + 1) + "0";
+    run_host(words_);
+  }
+  ProtectedSlice(const ProtectedSlice&) = delete;
+  ProtectedSlice& operator=(const ProtectedSlice&) = delete;
+
+ private:
+  std::vector<std::string> words_;
+};
+
 // Bytes of page cache that are charged to a container.
 uint64_t cached(const Installation& installation, const std::string& name) {
   const std::string text = installation.holm_ok({"metrics", name});
@@ -192,8 +218,9 @@ TEST_CASE("a swap storm next door is not felt") {
   HOLM_REQUIRES("root", have_root());
   HOLM_REQUIRES("a host of the tests' own", is_own_host());
   const Swap swap("/var/tmp/holm-test-swap");
-  check_cpu_share("a swap storm", load({"/load", "touch-memory", "128"}, on_last_cpu()) +
-                                      "[memory]\nlimit = \"48M\"\nswap = \"160M\"\n");
+  check_cpu_share(
+      1, "a swap storm",
+      load({"/load", "touch-memory", "128"}, on_last_cpu()) + "[memory]\nlimit = \"48M\"\nswap = \"160M\"\n");
 }
 
 TEST_CASE("memory.guarantee is kept when the host has no memory left, and no one else's is") {
@@ -203,7 +230,10 @@ TEST_CASE("memory.guarantee is kept when the host has no memory left, and no one
   const Installation installation;
   const std::string fill =
       "dd if=/dev/zero of=/var/file bs=1M count=64 2>/dev/null; sync; cat /var/file > /dev/null";
-  installation.start("kept", std::string(kIdle) + "[memory]\nguarantee = \"80M\"\n");
+  const Result started = installation.holm(
+      {"start", installation.write_config("kept", std::string(kIdle) + "[memory]\nguarantee = \"80M\"\n")});
+  REQUIRE(started.status == 0);
+  const ProtectedSlice slice(started.errors);
   installation.start("other", kIdle);
   for (const char* name : {"kept", "other"}) answer(installation, name, fill);
   CHECK(cached(installation, "kept") > kKept * 9 / 10);

@@ -17,7 +17,7 @@ LACKS = {
     "6.1": ALL_LACK | {"root, systemd as process 1"},
 }
 # In so many parts long lists of like cases are divided in an emulated host; each kind takes another.
-PARTS = 8
+PARTS = 12
 # Where the tests keep the Debian template that takes them a minute to build, and a network.
 CACHE = Path(os.environ.get("HOLM_TEST_CACHE", "/var/cache/holm-test"))
 PROGRAMS = ["cli/holm", "cli/holm-unpack", "tests/system/system_tests", "tests/system/container_probe",
