@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -24,7 +25,7 @@ std::vector<runtime::Observation> observe_named(const runtime::Installation& ins
                                                 const std::vector<std::string>& names) {
   if (names.empty()) return runtime::observe_all(installation.paths, layout);
   std::vector<runtime::Observation> observed;
-  for (const std::string& name : names) {
+  for (const std::string& name : std::set<std::string>(names.begin(), names.end())) {
     runtime::require_container(installation.paths, name);
     observed.push_back(runtime::observe(installation.paths, layout, name));
   }

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "quotas/block_device.h"
 #include "quotas/control_file.h"
 #include "quotas/device_lines.h"
 #include "quotas/group.h"
@@ -224,7 +225,8 @@ void GroupV1::add_io(GroupFiles& files, Usage& usage) const {
     usage.life.io = files.life();
     for (const std::string& line : split(*text, '\n')) {
       const std::vector<std::string> words = split_words(line);
-      const auto value = words.size() == 3 ? parse_unsigned(words[2]) : std::nullopt;
+      const bool is_of_device = words.size() == 3 && parse_device_number(words[0]);
+      const auto value = is_of_device ? parse_unsigned(words[2]) : std::nullopt;
       if (value && words[1] == "Read") device_io(usage, words[0]).*read = *value;
       if (value && words[1] == "Write") device_io(usage, words[0]).*written = *value;
     }

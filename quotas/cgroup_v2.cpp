@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "quotas/block_device.h"
 #include "quotas/control_file.h"
 #include "quotas/device_filter.h"
 #include "quotas/group.h"
@@ -271,23 +272,28 @@ void GroupV2::add_usage(GroupFiles& files, Usage& usage) const {
   if (has("pids")) usage.pids = files.number("pids.current");
 }
 
-// "8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0", one line a device.
+// "8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0", one line a device. Kernels were seen that leave
+// out the line's end behind devices without any, or tell "(unknown)" in the place of one.
 void GroupV2::add_io(GroupFiles& files, Usage& usage) const {
   const auto& text = files.text("io.stat");
   if (!text) return;
   usage.life.io = files.life();
   for (const std::string& line : split(*text, '\n')) {
     const std::vector<std::string> words = split_words(line);
-    for (size_t i = 1; i < words.size(); ++i) {
-      const size_t equals = words[i].find('=');
+    const auto first =
+        std::ranges::find_if(words, [](const auto& word) { return word.find('=') != word.npos; });
+    if (first == words.begin() || !parse_device_number(*(first - 1))) continue;
+    const std::string& device = *(first - 1);
+    for (auto word = first; word != words.end(); ++word) {
+      const size_t equals = word->find('=');
       if (equals == std::string::npos) continue;
-      const std::string_view key = std::string_view(words[i]).substr(0, equals);
-      const auto value = parse_unsigned(std::string_view(words[i]).substr(equals + 1));
+      const std::string_view key = std::string_view(*word).substr(0, equals);
+      const auto value = parse_unsigned(std::string_view(*word).substr(equals + 1));
       if (!value) continue;
-      if (key == "rbytes") device_io(usage, words[0]).read_bytes = *value;
-      if (key == "wbytes") device_io(usage, words[0]).written_bytes = *value;
-      if (key == "rios") device_io(usage, words[0]).reads = *value;
-      if (key == "wios") device_io(usage, words[0]).writes = *value;
+      if (key == "rbytes") device_io(usage, device).read_bytes = *value;
+      if (key == "wbytes") device_io(usage, device).written_bytes = *value;
+      if (key == "rios") device_io(usage, device).reads = *value;
+      if (key == "wios") device_io(usage, device).writes = *value;
     }
   }
 }

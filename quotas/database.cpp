@@ -88,11 +88,24 @@ void Statement::bind(int place, std::string_view value) {
 // What the statement's last run failed with was thrown then.
 void Statement::reset() { sqlite3_reset(statement_.get()); }
 
+namespace {
+
+// SQLite would give the file the mode that the umask leaves of 0644; those beside it take its mode. One that
+// is there is not opened: with any of its descriptors that is closed, all locks that this process has on it
+// go (fcntl(2)), and others may then take the log away under a transaction.
+void make_file(const std::string& path) {
+  const UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file && errno != EEXIST) throw Error::system(fmt::format("make '{}'", path));
+}
+
+}  // namespace
+
 Database::Database(const std::string& path, Access access) {
-  // SQLite would give the file the mode that the umask leaves of 0644; those beside it take its mode.
-  const bool writes = access == Access::write;
-  const UniqueFd file = sys::open(path, writes ? O_RDWR | O_CREAT | O_NOFOLLOW : O_RDONLY, 0600);
-  inode_ = sys::stat_fd(file.get(), path).st_ino;
+  if (access == Access::write) make_file(path);
+  const auto file = sys::stat_path(path);
+  if (!file) throw Error::system(ENOENT, fmt::format("open '{}'", path));
+  if (!S_ISREG(file->st_mode)) throw Error(fmt::format("open '{}': it is no file", path));
+  inode_ = file->st_ino;
   sqlite3* database = nullptr;
   // As a reader, too: the log's index is written by all.
   const int code =

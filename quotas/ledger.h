@@ -56,7 +56,9 @@ class LedgerWriter {
 
   // Counts what has been used since this container's previous sample. A warning where a counter ran backwards
   // within its life; what it holds is then counted anew.
-  std::vector<std::string> add(const LedgerSample& sample);
+  // `kept`: it may be older than what has been counted; then it adds nothing.
+  enum class Origin { now, kept };
+  std::vector<std::string> add(const LedgerSample& sample, Origin origin = Origin::now);
   void add_kept(const KeptSample& kept);
   // The most that a look has seen held, of counters whose peak no sample has (is_peak_by_looks). Of a run
   // that is over nothing is taken.
@@ -67,9 +69,7 @@ class LedgerWriter {
  private:
   struct Statements;
   struct Position;
-  enum class Origin { now, kept };
 
-  std::vector<std::string> add(const LedgerSample& sample, Origin origin);
   int64_t container_of(const std::string& uuid, const std::string& name);
   std::optional<Position> position_of(int64_t container);
   void store_position(int64_t container, const Position& position);
@@ -118,6 +118,8 @@ struct CounterBase {
   uint64_t held = 0;      // the sum of all earlier runs: of a total
   uint64_t peak = 0;      // the most of all runs, this one's included
   uint64_t failures = 0;  // of all earlier runs
+  // What was last counted of this run: sums over devices and nested groups fall when one goes.
+  uint64_t run_held = 0, run_failures = 0;
 };
 
 class Ledger {

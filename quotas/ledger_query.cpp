@@ -96,8 +96,14 @@ std::vector<CounterBase> Ledger::counter_bases(const std::string& uuid, const st
       return static_cast<uint64_t>(statement.integer(column + 3) +
                                    (is_current ? 0 : statement.integer(column)));
     };
-    bases.push_back({statement.text(0), sum(2),
-                     static_cast<uint64_t>(std::max(statement.integer(3), statement.integer(6))), sum(4)});
+    CounterBase& base = bases.emplace_back();
+    base.name = statement.text(0);
+    base.held = sum(2);
+    base.peak = static_cast<uint64_t>(std::max(statement.integer(3), statement.integer(6)));
+    base.failures = sum(4);
+    if (!is_current) continue;
+    base.run_held = static_cast<uint64_t>(statement.integer(2));
+    base.run_failures = static_cast<uint64_t>(statement.integer(4));
   }
   return bases;
 }

@@ -71,8 +71,6 @@ struct LedgerWriter::Statements {
 LedgerWriter::LedgerWriter(const Database& database) : statements_(std::make_unique<Statements>(database)) {}
 LedgerWriter::~LedgerWriter() = default;
 
-std::vector<std::string> LedgerWriter::add(const LedgerSample& sample) { return add(sample, Origin::now); }
-
 void LedgerWriter::add_kept(const KeptSample& kept) {
   Statement& statement = statements_->add_kept;
   const bool is_new = statement.with(kept.id, kept.sample.walltime_ns / 1'000'000'000).step();
@@ -250,16 +248,19 @@ void LedgerWriter::merge_counter(int64_t container, const std::string& life, con
     const Row last{find.integer(1), find.integer(2), find.integer(3)};
     const Row before{find.integer(4), find.integer(5), find.integer(6)};
     earlier = before;
+    const auto gone = [&](int64_t was, int64_t is) {
+      if (!same_life) return was;
+      // Sums over devices and nested groups fall when one goes, without beginning anew.
+      return origin == Origin::kept ? 0 : std::max<int64_t>(0, was - is);
+    };
     if (same_life && origin == Origin::kept) {  // which may be older than the last
       if (is_total(reading.name)) now.held = std::max(now.held, last.held);
       now.failures = std::max(now.failures, last.failures);
     }
-    const bool goes_on = now.failures >= last.failures && (now.held >= last.held || !is_total(reading.name));
-    if (same_life && goes_on)
-      now.peak = std::max(now.peak, last.peak);
-    else
-      earlier = {is_total(reading.name) ? before.held + last.held : 0, std::max(before.peak, last.peak),
-                 before.failures + last.failures};
+    if (same_life) now.peak = std::max(now.peak, last.peak);
+    if (is_total(reading.name)) earlier.held += gone(last.held, now.held);
+    earlier.failures += gone(last.failures, now.failures);
+    if (!same_life) earlier.peak = std::max(before.peak, last.peak);
     if (same_life && now == last && earlier == before) return find.reset();
   }
   find.reset();

@@ -44,23 +44,20 @@ std::vector<quotas::LedgerSample> read_samples(const Paths& paths, std::span<con
   return samples;
 }
 
-// What was kept of an earlier run, or earlier in this one, comes before; what was kept since the reading,
-// after.
+// What was kept of an earlier run comes before. Of this run it may have been kept since the reading, which
+// may then be the older one of the two.
 void write_sample(quotas::LedgerWriter& writer, const quotas::LedgerSample& sample,
                   const std::vector<KeptFile>& kept, Sampled& sampled) {
-  const auto add_kept = [&](bool is_later) {
-    for (const KeptFile& file : kept) {
-      const quotas::LedgerSample& other = file.kept.sample;
-      if (other.uuid != sample.uuid) continue;
-      if ((other.boot_id == sample.boot_id && other.boottime_ns > sample.boottime_ns) != is_later) continue;
-      writer.add_kept(file.kept);
-      sampled.kept_files.push_back(file.path);
-    }
-  };
-  add_kept(false);
-  for (const std::string& warning : step("write the ledger", [&] { return writer.add(sample); }))
+  using Origin = quotas::LedgerWriter::Origin;
+  Origin origin = Origin::now;
+  for (const KeptFile& file : kept) {
+    if (file.kept.sample.uuid != sample.uuid) continue;
+    writer.add_kept(file.kept);
+    sampled.kept_files.push_back(file.path);
+    origin = Origin::kept;
+  }
+  for (const std::string& warning : step("write the ledger", [&] { return writer.add(sample, origin); }))
     sampled.report.warnings.push_back(fmt::format("container '{}': {}", sample.name, warning));
-  add_kept(true);
   ++sampled.report.counted;
 }
 
@@ -81,6 +78,8 @@ void write_batch(quotas::Ledger& ledger, const Paths& paths, std::span<const std
     sampled = {};
     sample_names(writer, paths, names, ended_ns, sampled);
   });
+  // What is on the disk now must not go before what has taken it in is there.
+  if (!sampled.kept_files.empty()) quotas::tidy_ledger(paths.ledger(), Durability::survives_crash);
   for (const std::string& file : sampled.kept_files) remove_kept(file);
   report.counted += sampled.report.counted;
   for (const auto list : {&AccountReport::warnings, &AccountReport::orphans})
@@ -154,7 +153,10 @@ void roll_up_ledger(const Installation& installation) {
 void sample_after_change(const Paths& paths, const std::string& name) noexcept {
   // No wait for the disk: what a crash of the host took of it would be as if the container had just not been
   // looked at.
-  ignore_errors([&] { sample_accounts(paths, {name}, Durability::until_reboot); });
+  ignore_errors([&] {
+    sample_accounts(paths, {name}, Durability::until_reboot);
+    quotas::tidy_ledger(paths.ledger(), Durability::until_reboot);
+  });
 }
 
 void rename_in_ledger(const Paths& paths, const std::string& name) noexcept {
@@ -172,14 +174,15 @@ void take_last_sample(const Paths& paths, const std::string& name) noexcept {
   ignore_errors([&] { is_counted = sample_accounts(paths, {name}).counted > 0; });  // kept below
   if (is_counted) return;
   // What is to be removed must not depend on that.
-  ignore_errors([&] { keep_last_sample(paths, name, std::nullopt); });
+  ignore_errors([&] { keep_last_sample(paths, name, std::nullopt, LedgerDisk::answers); });
 }
 
-void keep_last_sample(const Paths& paths, const std::string& name, std::optional<int64_t> ended_ns) {
+void keep_last_sample(const Paths& paths, const std::string& name, std::optional<int64_t> ended_ns,
+                      LedgerDisk disk) {
   step("keep the last sample", [&] {
     const std::vector<std::string> names = {name};
     if (const auto reading = AccountReader(paths, names).read(name, ended_ns))
-      keep_sample(paths, reading->sample);
+      keep_sample(paths, reading->sample, disk);
   });
 }
 

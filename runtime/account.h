@@ -8,6 +8,7 @@
 
 #include "quotas/ledger.h"
 #include "runtime/container_store.h"
+#include "runtime/kept_samples.h"
 #include "runtime/paths.h"
 
 namespace holm::runtime {
@@ -39,6 +40,7 @@ void rename_in_ledger(const Paths& paths, const std::string& name) noexcept;
 // which the next sample takes in: nothing that the kernel counted depends on the ledger being in order now.
 void take_last_sample(const Paths& paths, const std::string& name) noexcept;
 // The second half of that alone.
-void keep_last_sample(const Paths& paths, const std::string& name, std::optional<int64_t> ended_ns);
+void keep_last_sample(const Paths& paths, const std::string& name, std::optional<int64_t> ended_ns,
+                      LedgerDisk disk);
 
 }  // namespace holm::runtime

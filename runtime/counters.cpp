@@ -1,6 +1,7 @@
 #include "runtime/counters.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -68,6 +69,7 @@ CounterReader::CounterReader(const Installation& installation, CounterPatience p
       patience_(patience),
       span_(span),
       layout_(quotas::detect_cgroup_layout()),
+      links_read_ns_(boottime_now_ns()),
       links_(installation.paths) {
   if (span == CounterSpan::run) return;
   try {
@@ -92,7 +94,9 @@ std::optional<CounterReport> CounterReader::read(const std::string& name) const 
   try {
     // What moves fastest is read first and close together; what takes longest, last.
     const quotas::Usage usage = cgroup->look(quotas::Cgroup::Depth::all, report.facts);
-    const auto traffic = container_traffic(installation_.paths, container, links_);
+    const auto traffic =
+        container_traffic(installation_.paths, container,
+                          is_newer_than_links(seen.state->init) ? HostLinks(installation_.paths) : links_);
     if (patience_.processes.count() > 0)
       report.warnings = quotas::add_process_facts(cgroup->processes(), seen.state->init.pid,
                                                   patience_.processes, report.facts);
@@ -109,15 +113,30 @@ std::optional<CounterReport> CounterReader::read(const std::string& name) const 
 }
 
 void CounterReader::add_earlier(CounterReport& report) const {
-  const auto known =
-      ledger_ ? base_counters(ledger_->counter_bases(report.uuid, report.life)) : quotas::Counters();
+  std::vector<quotas::CounterBase> bases;
+  try {
+    if (ledger_) bases = ledger_->counter_bases(report.uuid, report.life);
+  } catch (const Error& error) {  // a damaged ledger must not hide what the kernel tells
+    report.warnings.push_back("what earlier runs counted is left out: " + error.message());
+  }
   for (const quotas::CounterReading& now : counter_readings(report.counters)) {
-    const auto before = std::ranges::find(known, now.name, &quotas::Counter::resource);
-    if (quotas::is_peak_by_looks(now.name, report.facts) &&
-        (before == known.end() || before->maxheld < now.peak))
+    const auto known = std::ranges::find(bases, now.name, &quotas::CounterBase::name);
+    if (quotas::is_peak_by_looks(now.name, report.facts) && (known == bases.end() || known->peak < now.peak))
       report.risen.push_back(now);
   }
-  report.counters = quotas::merge(known, report.counters);
+  for (const quotas::CounterBase& base : bases) {
+    const auto now = std::ranges::find(report.counters, base.name, &quotas::Counter::resource);
+    if (now == report.counters.end()) continue;
+    now->failcnt = std::max(now->failcnt, base.run_failures);
+    if (quotas::is_total(base.name)) now->held = now->maxheld = std::max(now->held, base.run_held);
+  }
+  report.counters = quotas::merge(base_counters(bases), report.counters);
+}
+
+// Then the links may be those of an earlier run, or of another container that had its number.
+bool CounterReader::is_newer_than_links(const ProcessId& init) const {
+  static const auto ticks = static_cast<uint64_t>(::sysconf(_SC_CLK_TCK));
+  return (init.start_time + 1) * (1'000'000'000 / ticks) >= static_cast<uint64_t>(links_read_ns_);
 }
 
 AccountReport keep_counters(const Paths& paths, const std::vector<CounterReport>& reports) {
@@ -125,12 +144,12 @@ AccountReport keep_counters(const Paths& paths, const std::vector<CounterReport>
   std::vector<std::string> names;
   for (const CounterReport& report : reports) names.push_back(report.name);
   AccountReport sampled = sample_accounts(paths, names, Durability::until_reboot);
-  if (std::ranges::all_of(reports, [](const CounterReport& report) { return report.risen.empty(); }))
-    return sampled;
-  quotas::Ledger::open(paths.ledger(), Durability::until_reboot).write([&](quotas::LedgerWriter& writer) {
-    for (const CounterReport& report : reports)
-      if (!report.risen.empty()) writer.add_peaks(report.uuid, report.name, report.life, report.risen);
-  });
+  if (std::ranges::any_of(reports, [](const CounterReport& report) { return !report.risen.empty(); }))
+    quotas::Ledger::open(paths.ledger(), Durability::until_reboot).write([&](quotas::LedgerWriter& writer) {
+      for (const CounterReport& report : reports)
+        if (!report.risen.empty()) writer.add_peaks(report.uuid, report.name, report.life, report.risen);
+    });
+  quotas::tidy_ledger(paths.ledger(), Durability::until_reboot);
   return sampled;
 }
 

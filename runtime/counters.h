@@ -13,6 +13,7 @@
 #include "runtime/account.h"
 #include "runtime/container_store.h"
 #include "runtime/host_links.h"
+#include "runtime/state.h"
 
 namespace holm::runtime {
 
@@ -53,11 +54,13 @@ class CounterReader {
 
  private:
   void add_earlier(CounterReport& report) const;
+  bool is_newer_than_links(const ProcessId& init) const;
 
   const Installation& installation_;
   CounterPatience patience_;
   CounterSpan span_;
   quotas::CgroupLayout layout_;
+  int64_t links_read_ns_;  // on CLOCK_BOOTTIME, before they were
   HostLinks links_;
   std::optional<quotas::Ledger> ledger_;
   std::string problem_;

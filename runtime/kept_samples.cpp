@@ -3,11 +3,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sys.h"
+#include "runtime/state.h"
 
 namespace holm::runtime {
 namespace {
@@ -92,17 +95,20 @@ LedgerSample decode_sample(const std::string& text) {
   }
 }
 
-void keep_sample(const Paths& paths, const LedgerSample& sample) {
+void keep_sample(const Paths& paths, const LedgerSample& sample, LedgerDisk disk) {
   const std::string name = fmt::format("/{}-{:020}{}", sample.uuid, sample.boottime_ns, kSuffix);
   const std::string text = encode_sample(sample);
   const auto places = directories(paths);
-  try {
-    sys::make_directories(places[0], 0700);
-    write_file_durably(places[0] + name, text);
-  } catch (const Error&) {
-    sys::make_directories(places[1], 0700);
-    replace_file(places[1] + name, text);
-  }
+  bool is_kept = false;
+  if (disk == LedgerDisk::answers)
+    ignore_errors([&] {  // it may be full
+      sys::make_directories(places[0], 0700);
+      write_file_durably(places[0] + name, text);
+      is_kept = true;
+    });
+  if (is_kept) return;
+  sys::make_directories(places[1], 0700);
+  replace_file(places[1] + name, text);
 }
 
 std::vector<KeptFile> kept_samples(const Paths& paths, const std::string& uuid,
@@ -120,7 +126,18 @@ std::vector<KeptFile> kept_samples(const Paths& paths, const std::string& uuid,
       }
     }
   }
-  std::ranges::stable_sort(files, {}, [](const KeptFile& file) { return file.kept.sample.boottime_ns; });
+  // Within a boot by the clock that nobody sets; boots, of which this one is the last, by when they were.
+  std::map<std::string, int64_t> boots;
+  for (const KeptFile& file : files) {
+    const LedgerSample& sample = file.kept.sample;
+    const auto [boot, is_new] = boots.try_emplace(sample.boot_id, sample.walltime_ns);
+    if (!is_new) boot->second = std::min(boot->second, sample.walltime_ns);
+  }
+  if (const auto now = boots.find(current_boot_id()); now != boots.end()) now->second = INT64_MAX;
+  std::ranges::stable_sort(files, {}, [&](const KeptFile& file) {
+    const LedgerSample& sample = file.kept.sample;
+    return std::tuple(boots[sample.boot_id], sample.boot_id, sample.boottime_ns);
+  });
   return files;
 }
 

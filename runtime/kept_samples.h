@@ -14,8 +14,9 @@ struct KeptFile {
   quotas::KeptSample kept;
 };
 
-// Beside the ledger or, where that disk takes nothing, below the run directory.
-void keep_sample(const Paths& paths, const quotas::LedgerSample& sample);
+// Beside the ledger or, where that disk takes nothing or does not answer, below the run directory.
+enum class LedgerDisk { answers, hangs };
+void keep_sample(const Paths& paths, const quotas::LedgerSample& sample, LedgerDisk disk);
 // Those of one container, or of all for an empty uuid, oldest first. A file that cannot be read is left
 // alone, and told in `warnings`.
 std::vector<KeptFile> kept_samples(const Paths& paths, const std::string& uuid,

@@ -26,6 +26,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFirstSampleAfter(2000);
 // Less than the ledger waits for another writer: a stop need not wait, as the sample can be kept.
 constexpr milliseconds kLastSamplePatience(3000);
+// A disk that hangs must not keep the monitor from its container.
+constexpr milliseconds kDeathPatience(2000);
 // The child's only descriptor beside the streams.
 constexpr int kWrittenFd = 3;
 
@@ -48,6 +50,11 @@ void RunAccount::begin(pid_t init) {
 }
 
 void RunAccount::serve() {
+  std::erase_if(hanging_, [](const UniqueFd& sampler) {
+    siginfo_t info = {};
+    return ::waitid(P_PIDFD, static_cast<id_t>(sampler.get()), &info, WEXITED | WNOHANG) == 0 &&
+           info.si_pid != 0;
+  });
   if (sampler_ && sys::pidfd_wait_ended(sampler_.get(), milliseconds(0))) reap_sampler();
   if (!due_ || sampler_ || Clock::now() < *due_) return;
   due_.reset();
@@ -62,13 +69,18 @@ void RunAccount::note_end() { ended_ns_ = boottime_now_ns(); }
 
 void RunAccount::finish() noexcept {
   due_.reset();
-  if (sampler_) kill_sampler();
   try {
-    start_sampler();
-    if (!await_written(kLastSamplePatience)) {
-      kill_sampler();
-      keep_last_sample(paths_, name_, ended_ns_);
+    bool is_written = false;
+    try {
+      if (sampler_) kill_sampler();
+      start_sampler();
+      is_written = await_written(kLastSamplePatience);
+      if (!is_written) kill_sampler();
+    } catch (const Error& error) {
+      log_(error.report());
     }
+    if (!is_written)
+      keep_last_sample(paths_, name_, ended_ns_, hanging_.empty() ? LedgerDisk::answers : LedgerDisk::hangs);
   } catch (const std::exception& failure) {
     ignore_errors([&] { log_(fmt::format("usage since the last sample is lost: {}", failure.what())); });
   }
@@ -131,10 +143,14 @@ bool RunAccount::await_written(milliseconds patience) {
   return has_written_;
 }
 
-// One that is killed has written all or nothing.
+// One that is killed has written all or nothing. One that hangs in its disk dies when the disk is back, and
+// counts nothing then: nobody waits for it.
 void RunAccount::kill_sampler() {
   sys::pidfd_signal(sampler_.get(), SIGKILL);
-  reap_sampler();
+  if (sys::pidfd_wait_ended(sampler_.get(), kDeathPatience)) return reap_sampler();
+  log_("the ledger's disk does not answer");
+  hanging_.push_back(std::move(sampler_));
+  written_.reset();
 }
 
 void RunAccount::reap_sampler() {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/file.h"
 #include "base/unique_fd.h"
@@ -28,7 +29,7 @@ class RunAccount {
   void begin(pid_t init);
   // For the monitor's poll(2): a child to wait for (or -1), and when `serve` has something to do.
   int fd() const { return sampler_.get(); }
-  std::optional<std::chrono::steady_clock::time_point> due() const { return due_; }
+  std::optional<std::chrono::steady_clock::time_point> due() const { return sampler_ ? std::nullopt : due_; }
   void serve();
 
   // Init has just ended.
@@ -48,9 +49,10 @@ class RunAccount {
   Durability durability_;
   Log log_;
   UniqueFd network_namespace_;
-  UniqueFd sampler_;          // a pidfd
-  UniqueFd written_;          // a pipe on which it says so
-  bool has_written_ = false;  // what is left for it to do is to wait for the disk
+  UniqueFd sampler_;               // a pidfd
+  std::vector<UniqueFd> hanging_;  // those that were killed and are not dead yet
+  UniqueFd written_;               // a pipe on which it says so
+  bool has_written_ = false;       // what is left for it to do is to wait for the disk
   std::optional<std::chrono::steady_clock::time_point> due_;
   std::optional<int64_t> ended_ns_;
 };

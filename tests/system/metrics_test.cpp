@@ -116,6 +116,7 @@ TEST_CASE("metrics have cAdvisor's names and the counters' values") {
   CHECK(now.count("container_memory_usage_bytes{name=\"off\"}") == 0);
   CHECK(number(now, "holm_beancounter_limit{name=\"box\",resource=\"numproc\"}") == 77);
   CHECK(now.at("holm_beancounter_limit{name=\"free\",resource=\"physpages\"}") == "+Inf");
+  CHECK(metrics(installation, {"box", "box"}).count("container_memory_rss{name=\"box\"}") == 1);
   // What would need a look at each process is not there rather than 0.
   CHECK(now.count("holm_beancounter_held{name=\"box\",resource=\"numfile\"}") == 0);
   CHECK(metrics(installation, {"--all"}).count("holm_beancounter_held{name=\"box\",resource=\"numfile\"}") ==

@@ -220,6 +220,18 @@ TEST_CASE("what went through disks is read for each of them, and throttled time 
   CHECK(usage.life.cpu == usage.life.memory);
 }
 
+TEST_CASE("devices that a kernel joins to the next line, or has no number of, are nobody's") {
+  FakeCgroupfs v2(Kind::v2);
+  const auto cgroup = created(v2);
+  v2.write("unified/holm/7/io.stat",
+           "7:7 7:6 7:5 rbytes=28672 wbytes=0 rios=7 wios=0 dbytes=0 dios=0\n"
+           "(unknown) rbytes=1 wbytes=1 rios=1 wios=1 dbytes=0 dios=0\n");
+  const Usage usage = cgroup->usage();
+  REQUIRE(usage.io.size() == 1);
+  CHECK(usage.io[0].device == "7:5");
+  CHECK(usage.io[0].read_bytes == 28672);
+}
+
 TEST_CASE("counters that went with their group are not taken from another hierarchy's") {
   FakeCgroupfs host(Kind::hybrid);
   const auto cgroup = created(host);

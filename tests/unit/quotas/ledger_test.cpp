@@ -321,6 +321,44 @@ TEST_CASE("counters' totals are summed over runs, and what looks have seen is ke
   CHECK(look(31) == 31);
 }
 
+TEST_CASE("what a sum loses within a run, as one of its parts goes, is not counted twice") {
+  const TemporaryDirectory directory;
+  auto ledger = Ledger::open(directory.path() + "/ledger.db");
+  FakeContainer box;
+  box.start();
+  std::string life;
+  const auto read = [&](uint64_t held, uint64_t failures) {
+    auto sample = box.sample();
+    sample.counters = {{"diskread", held, held, failures}};
+    add(ledger, sample);
+    life = sample.counters_life;
+    return ledger.counter_bases(box.uuid(), life).at(0);
+  };
+  CHECK(read(1500, 3).run_held == 1500);
+  const auto base = read(1000, 2);  // a device of which 500 were, and a group that was refused once
+  CHECK(base.held == 500);
+  CHECK(base.failures == 1);
+  CHECK(base.run_held == 1000);
+  CHECK(base.run_failures == 2);
+  CHECK(read(1100, 2).held == 500);
+  CHECK(ledger.counter_bases(box.uuid(), "another life").at(0).held == 1600);
+}
+
+TEST_CASE("a sample that may be the older one adds nothing where it is") {
+  const TemporaryDirectory directory;
+  auto ledger = Ledger::open(directory.path() + "/ledger.db");
+  FakeContainer box;
+  box.start();
+  auto sample = box.sample();
+  sample.meters = {{Quantity::cpu, "cpu", "boot/1", 100}};
+  add(ledger, sample);
+  sample.meters[0].total = 90;
+  std::vector<std::string> warnings;
+  ledger.write([&](auto& writer) { warnings = writer.add(sample, LedgerWriter::Origin::kept); });
+  CHECK(warnings.empty());
+  CHECK(ledger.usage({})[0].sums[Quantity::cpu] == 100);
+}
+
 TEST_CASE("counters keep their peaks and failures over runs") {
   const TemporaryDirectory directory;
   auto ledger = Ledger::open(directory.path() + "/ledger.db");

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/sys.h"
 #include "runtime/kept_samples.h"
+#include "runtime/state.h"
 #include "runtime/uuid.h"
 #include "tests/support/temporary_directory.h"
 
@@ -76,10 +77,11 @@ TEST_CASE("kept samples are found oldest first, by container, and a damaged one 
   paths.run = directory.path() + "/run";
   sys::make_directory(paths.state, 0700);
   sys::make_directory(paths.run, 0700);
-  for (const int64_t boottime : {2'000'000'000, 90, 1'000}) keep_sample(paths, sample_at(boottime));
+  for (const int64_t boottime : {2'000'000'000, 90, 1'000})
+    keep_sample(paths, sample_at(boottime), LedgerDisk::answers);
   auto other = sample_at(5);
   other.uuid = "ffffffff-0000-4000-8000-000000000001";
-  keep_sample(paths, other);
+  keep_sample(paths, other, LedgerDisk::answers);
   write_file_durably(paths.state + "/ledger.kept/" + other.uuid + "-7.json", "{");
   std::vector<std::string> warnings;
   const auto files = kept_samples(paths, sample_at(0).uuid, warnings);
@@ -95,6 +97,25 @@ TEST_CASE("kept samples are found oldest first, by container, and a damaged one 
   CHECK(kept_samples(paths, "", warnings).size() == 1);
 }
 
+TEST_CASE("of two boots the earlier one's samples come first, whatever the clocks since them say") {
+  const TemporaryDirectory directory;
+  Paths paths;
+  paths.state = directory.path() + "/state";
+  paths.run = directory.path() + "/run";
+  sys::make_directory(paths.state, 0700);
+  auto before = sample_at(900'000);
+  auto now = sample_at(60);
+  now.boot_id = current_boot_id();
+  now.walltime_ns = before.walltime_ns - 1;  // the clock was set back
+  keep_sample(paths, now, LedgerDisk::answers);
+  keep_sample(paths, before, LedgerDisk::answers);
+  std::vector<std::string> warnings;
+  const auto files = kept_samples(paths, "", warnings);
+  REQUIRE(files.size() == 2);
+  CHECK(files[0].kept.sample.boottime_ns == 900'000);
+  CHECK(files[1].kept.sample.boottime_ns == 60);
+}
+
 TEST_CASE("where the disk takes nothing, a sample is kept below the run directory") {
   const TemporaryDirectory directory;
   Paths paths;
@@ -102,7 +123,8 @@ TEST_CASE("where the disk takes nothing, a sample is kept below the run director
   paths.run = directory.path() + "/run";
   replace_file(paths.state, "");
   sys::make_directory(paths.run, 0700);
-  keep_sample(paths, sample_at(1));
+  keep_sample(paths, sample_at(1), LedgerDisk::answers);
+  keep_sample(paths, sample_at(1), LedgerDisk::hangs);  // the same file
   const auto names = list_directory(paths.run + "/.ledger.kept");
   REQUIRE(names.size() == 1);
   remove_kept(paths.run + "/.ledger.kept/" + names[0]);
