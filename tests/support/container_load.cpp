@@ -149,6 +149,7 @@ int flood(const char* address) {
 // Touches pages of `memory` for ever: more than fits is reclaimed and brought back, again and again.
 [[noreturn]] void touch(volatile char* memory, size_t size, bool change) {
   Random random;
+  for (size_t at = 0; change && at < size; at += size_t{kPage}) memory[at] = 1;  // each once, soon
   for (volatile char sum = 0;;) {
     volatile char* const page = memory + random.next() % (size / size_t{kPage}) * size_t{kPage};
     if (change) *page = static_cast<char>(*page + 1);

@@ -146,7 +146,9 @@ TEST_CASE("a disk hog next door is not felt where both have a rate") {
   const Result started =
       installation.holm({"start", installation.write_config("victim", kIdle + with_load() + rates)});
   HOLM_REQUIRES("a disk below /tmp", started.errors.find("no block device") == std::string::npos);
-  answer(installation, "victim", "dd if=/dev/zero of=/var/data bs=1M count=64 2>/dev/null; sync");
+  answer(
+      installation, "victim",
+      fmt::format("dd if=/dev/zero of=/var/data bs=1M count={} 2>/dev/null; sync", patience() > 1 ? 8 : 64));
   const Pair pair =
       measure(installation, load({"/load", "hog-disk", "/var"}, rates), {"read-disk", "/var/data", "3000"});
   const double kept = pair.beside.rounds / pair.alone.rounds;
