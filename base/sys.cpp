@@ -243,7 +243,8 @@ UniqueFd pidfd_open(pid_t pid) {
 std::optional<UniqueFd> pidfd_open_if_alive(pid_t pid) {
   UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (fd) return fd;
-  if (errno == ESRCH) return std::nullopt;
+  // EINVAL: no process has that number any more, but a session or group that one led has.
+  if (errno == ESRCH || errno == EINVAL) return std::nullopt;
   fail("open process", std::to_string(pid));
 }
 

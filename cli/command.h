@@ -29,13 +29,16 @@ struct Program {
 };
 void add_life_verbs(CLI::App& app,
                     Program& program);  // create start run stop kill reboot pause resume destroy rename wait
-void add_show_verbs(CLI::App& app, Program& program);    // list inspect ps log
-void add_inside_verbs(CLI::App& app, Program& program);  // exec shell console
+void add_show_verbs(CLI::App& app, Program& program);     // list inspect ps log
+void add_counter_verbs(CLI::App& app, Program& program);  // counters
+void add_metric_verbs(CLI::App& app, Program& program);   // metrics
+void add_inside_verbs(CLI::App& app, Program& program);   // exec shell console
 void add_resource_verbs(CLI::App& app,
                         Program& program);  // set mem-set mem-max vcpu-set vcpu-pin vcpu-list sched-credit
 void add_template_verbs(CLI::App& app, Program& program);  // template build|import|list|inspect|remove
 void add_config_verbs(CLI::App& app, Program& program);    // config check|show
 void add_host_verbs(CLI::App& app, Program& program);      // info check gc version
+void add_account_verbs(CLI::App& app, Program& program);   // account sample, usage
 
 // The payload's command of `run` and `exec`: what follows the name, with or without "--".
 std::vector<std::string> payload_command(const CLI::App& verb, const Program& program);

@@ -14,6 +14,7 @@
 #include "runtime/lifecycle.h"
 #include "runtime/observe.h"
 #include "runtime/relay.h"
+#include "runtime/settle.h"
 
 namespace holm::cli {
 namespace {

@@ -90,8 +90,11 @@ void add_verbs(CLI::App& app, Program& program, std::string_view word) {
       {add_show_verbs, {"list", "inspect", "ps", "log"}},
       {add_resource_verbs,
        {"set", "mem-set", "mem-max", "vcpu-set", "vcpu-pin", "vcpu-list", "sched-credit"}},
+      {add_counter_verbs, {"counters"}},
+      {add_metric_verbs, {"metrics"}},
       {add_template_verbs, {"template"}},
       {add_config_verbs, {"config"}},
+      {add_account_verbs, {"account", "usage"}},
       {add_host_verbs, {"info", "check", "gc", "version"}}};
   const auto knows = [&](const Family& family) {
     return std::ranges::find(family.verbs, word) != family.verbs.end();

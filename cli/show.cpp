@@ -18,6 +18,7 @@
 #include "runtime/launch.h"
 #include "runtime/lifecycle.h"
 #include "runtime/observe.h"
+#include "runtime/settle.h"
 
 namespace holm::cli {
 namespace {
@@ -249,6 +250,7 @@ int inspect(const Program& program, const ShowOptions& options) {
     json value = row_json(row);
     const runtime::StoredContainer container = runtime::load_container(installation, name);
     value["number"] = container.identity.number;
+    value["uuid"] = container.identity.uuid;
     value["ids"] = {{"first", container.identity.ids.first}, {"count", container.identity.ids.count}};
     value["directory"] = installation.paths.container(name);
     if (row.alive) {

@@ -21,7 +21,10 @@ if(EXISTS ${CMAKE_SOURCE_DIR}/packaging/completions/_holm)
   install(FILES ${CMAKE_SOURCE_DIR}/packaging/completions/_holm
           DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
 endif()
-install(FILES ${CMAKE_SOURCE_DIR}/packaging/systemd/holm.service DESTINATION lib/systemd/system)
+foreach(unit holm.service holm-account.service holm-account.timer holm-metrics.service
+             holm-metrics.timer)
+  install(FILES ${CMAKE_SOURCE_DIR}/packaging/systemd/${unit} DESTINATION lib/systemd/system)
+endforeach()
 foreach(section 1 5 7 8)
   file(GLOB pages CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/man/*.${section})
   if(pages)

@@ -74,7 +74,7 @@ bool detach(const std::string& host_name) { return Netlink().delete_link(host_na
 std::vector<HostLink> list_links(std::string_view prefix) {
   std::vector<HostLink> links;
   for (Link& link : Netlink().list_links(prefix))
-    links.push_back({std::move(link.name), std::move(link.kind)});
+    links.push_back({std::move(link.name), std::move(link.kind), link.index, link.traffic});
   return links;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "netsetup/nic_spec.h"
+#include "netsetup/traffic.h"
 
 namespace holm::netsetup {
 
@@ -37,8 +38,10 @@ bool detach(const std::string& host_name);
 struct HostLink {
   std::string name;
   std::string kind;  // "veth"
+  int index = 0;     // the kernel gives it to no other link of this network namespace before it has used all
+  Traffic traffic;   // as the host's end counts: what the container received was sent here
 };
-// The host's links whose names begin with `prefix`, for gc.
+// The host's links whose names begin with `prefix`, for gc and for the ledger.
 std::vector<HostLink> list_links(std::string_view prefix);
 
 }  // namespace holm::netsetup

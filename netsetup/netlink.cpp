@@ -42,6 +42,9 @@ Link from_nl(rtnl_link* link) {
   out.is_up = (rtnl_link_get_flags(link) & IFF_UP) != 0;
   if (nl_addr* mac = rtnl_link_get_addr(link); mac && nl_addr_get_len(mac) == out.mac.bytes.size())
     std::memcpy(out.mac.bytes.data(), nl_addr_get_binary_addr(mac), out.mac.bytes.size());
+  out.traffic = {rtnl_link_get_stat(link, RTNL_LINK_RX_BYTES), rtnl_link_get_stat(link, RTNL_LINK_RX_PACKETS),
+                 rtnl_link_get_stat(link, RTNL_LINK_TX_BYTES),
+                 rtnl_link_get_stat(link, RTNL_LINK_TX_PACKETS)};
   return out;
 }
 

@@ -8,6 +8,7 @@
 
 #include "netsetup/netlink_socket.h"
 #include "netsetup/nic_spec.h"
+#include "netsetup/traffic.h"
 
 namespace holm::netsetup {
 
@@ -19,6 +20,7 @@ struct Link {
   unsigned mtu = 0;
   int master = 0;  // the bridge that it is a port of; 0: none
   bool is_up = false;
+  Traffic traffic;
 };
 
 struct Route {

@@ -14,7 +14,9 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "quotas/control_file.h"
+#include "quotas/facts.h"
 #include "quotas/group.h"
+#include "quotas/group_files.h"
 #include "quotas/group_kill.h"
 #include "quotas/group_tree.h"
 #include "quotas/systemd_scope.h"
@@ -41,7 +43,7 @@ class GroupSet final : public Cgroup {
   std::vector<pid_t> processes() const override { return tree_processes(tracker().directory()); }
   void lift_io_limits() override;
   void kill_all(std::chrono::milliseconds timeout) override { kill_groups(groups_, tracker(), timeout); }
-  Usage usage() const override;
+  Usage look(Depth depth, Facts& facts) const override;
   std::vector<std::chrono::nanoseconds> time_per_cpu() const override;
   Limits read_limits() const override;
   UniqueFd watch_oom() const override;
@@ -176,9 +178,28 @@ void GroupSet::lift_io_limits() {
   if (Group* group = find_io()) group->lift_io();
 }
 
-Usage GroupSet::usage() const {
+Usage GroupSet::look(Depth depth, Facts& facts) const {
   Usage usage;
-  for (const auto& group : groups_) group->add_usage(usage);
+  std::vector<std::pair<const Group*, GroupFiles>> read;
+  const Group* const cpuacct = find("cpuacct");
+  uint64_t cpuacct_life = 0;
+  for (const auto& group : groups_) {
+    if (!group->is_counting() && (cpuacct || !group->is_v2())) continue;  // v2 counts CPU time in any group
+    GroupFiles& files = read.emplace_back(group.get(), group->directory()).second;
+    group->add_usage(files, usage);
+    if (group.get() == cpuacct) cpuacct_life = files.life();
+  }
+  // v2's own count of the same stands in only on hosts without cpuacct: not where that group just went.
+  if (cpuacct && cpuacct_life != usage.life.cpu) {
+    usage.cpu_time = std::chrono::nanoseconds(0);
+    usage.life.cpu = 0;
+  }
+  if (depth == Depth::usage) return usage;
+  add_usage_facts(usage, facts);
+  if (depth == Depth::all) add_limit_facts(read_limits(), facts);
+  for (auto& [group, files] : read)
+    depth == Depth::all ? add_group_facts(*group, files, facts)
+                        : add_lasting_group_facts(*group, files, facts);
   return usage;
 }
 
@@ -265,6 +286,11 @@ Group& GroupSet::tracker() const {
 }
 
 }  // namespace
+
+Usage Cgroup::usage() const {
+  Facts nothing;
+  return look(Depth::usage, nothing);
+}
 
 std::unique_ptr<Cgroup> make_cgroup(const CgroupLayout& layout, const std::string& parent_name,
                                     uint32_t number) {

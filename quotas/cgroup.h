@@ -15,6 +15,8 @@
 
 namespace holm::quotas {
 
+struct Facts;
+
 // Where the host keeps its cgroup hierarchies. `root` is a directory so that tests can use a tree of plain
 // files.
 struct CgroupLayout {
@@ -71,12 +73,28 @@ struct CgroupEntry {
   std::vector<UniqueFd> v1_tasks;
 };
 
+// What went through one block device. Devices on top of others (LVM, RAID) and those below both count it.
+struct DeviceIo {
+  std::string device;  // "8:0"
+  uint64_t read_bytes = 0;
+  uint64_t written_bytes = 0;
+  uint64_t reads = 0;
+  uint64_t writes = 0;
+};
+
 struct Usage {
   std::chrono::nanoseconds cpu_time{0};
+  std::chrono::nanoseconds throttled_time{0};  // in which its threads wanted the CPU and cpu.cap forbade it
   std::optional<Bytes> memory;
   std::optional<Bytes> memory_peak;
   std::optional<uint64_t> pids;
   uint64_t oom_kills = 0;
+  std::vector<DeviceIo> io;
+  // The groups that these counters began with at 0, as a number that no later group has until the host is
+  // booted again; 0 where nothing was read.
+  struct {
+    uint64_t cpu = 0, throttled = 0, memory = 0, io = 0;
+  } life;
 };
 
 // The groups of one container, made below `parent_name` ("holm" or "holm-1a2b"; "machine.slice/holm.scope"
@@ -118,8 +136,12 @@ class Cgroup {
   // `timeout`. Call create() again before a process enters: Linux 6.14 and later kill whatever is cloned into
   // a group that cgroup.kill was written to.
   virtual void kill_all(std::chrono::milliseconds timeout) = 0;
-  // What the kernel holds now, read from its files.
-  virtual Usage usage() const = 0;
+  // What the kernel holds now, read from its files: all of one hierarchy is of the same life of its group.
+  Usage usage() const;
+  // The same, and what the files tell for counters: of that, peaks and refusals alone, or all with limits and
+  // what is only now.
+  enum class Depth { usage, lasting, all };
+  virtual Usage look(Depth depth, Facts& facts) const = 0;
   // CPU time by CPU number; empty where the kernel does not tell (cgroup v2).
   virtual std::vector<std::chrono::nanoseconds> time_per_cpu() const = 0;
   // The limits as the kernel has them, for read-back and `inspect`. `cpu.pin` is what cpuset.cpus allows

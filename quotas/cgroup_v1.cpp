@@ -10,9 +10,12 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sys.h"
+#include "base/text.h"
+#include "quotas/block_device.h"
 #include "quotas/control_file.h"
 #include "quotas/device_lines.h"
 #include "quotas/group.h"
+#include "quotas/group_files.h"
 #include "quotas/group_tree.h"
 
 namespace holm::quotas {
@@ -35,7 +38,7 @@ class GroupV1 final : public Group {
   void write_cpuset(const CpuSet& cpus, const CpuSet& nodes, Freshness freshness) override;
   CpuSet available_cpus() const override;
   void read_limits(Limits& limits) const override;
-  void add_usage(Usage& usage) const override;
+  void add_usage(GroupFiles& files, Usage& usage) const override;
   UniqueFd watch_oom() const override;
   short oom_poll_events() const override { return POLLIN; }
 
@@ -51,6 +54,7 @@ class GroupV1 final : public Group {
   void prepare_parent() override;
   void prepare() override;
   void write_memory_limit(std::string_view what, std::string_view kind, std::optional<Bytes> limit);
+  void add_io(GroupFiles& files, Usage& usage) const;
   void write_limit_and_swap(std::optional<Bytes> limit, std::optional<Bytes> limit_with_swap);
 };
 
@@ -193,15 +197,42 @@ void GroupV1::read_limits(Limits& limits) const {
   if (has("pids")) limits.pids = read_number(file("pids.max"));
 }
 
-void GroupV1::add_usage(Usage& usage) const {
-  if (has("cpuacct"))
-    usage.cpu_time = std::chrono::nanoseconds(read_number(file("cpuacct.usage")).value_or(0));
-  if (has("memory")) {
-    usage.memory = read_bytes(file("memory.usage_in_bytes"));
-    usage.memory_peak = read_bytes(file("memory.max_usage_in_bytes"));
-    usage.oom_kills = read_keyed(file("memory.oom_control"), "oom_kill").value_or(0);
+void GroupV1::add_usage(GroupFiles& files, Usage& usage) const {
+  if (const auto used = has("cpuacct") ? files.number("cpuacct.usage") : std::nullopt) {
+    usage.cpu_time = std::chrono::nanoseconds(*used);
+    usage.life.cpu = files.life();
   }
-  if (has("pids")) usage.pids = read_number(file("pids.current"));
+  if (const auto throttled = has("cpu") ? files.keyed("cpu.stat", "throttled_time") : std::nullopt) {
+    usage.throttled_time = std::chrono::nanoseconds(*throttled);
+    usage.life.throttled = files.life();
+  }
+  if (has("blkio")) add_io(files, usage);
+  if (has("memory")) {
+    usage.life.memory = files.life();
+    usage.memory = files.bytes("memory.usage_in_bytes");
+    usage.memory_peak = files.bytes("memory.max_usage_in_bytes");
+    usage.oom_kills = files.keyed("memory.oom_control", "oom_kill").value_or(0);
+  }
+  if (has("pids")) usage.pids = files.number("pids.current");
+}
+
+// "8:0 Read 4096", one line a device and kind; those of nested groups are in it. "Sync", "Async" and
+// "Discard" are of other kinds, "Total" is of all.
+void GroupV1::add_io(GroupFiles& files, Usage& usage) const {
+  const auto add = [&](const char* name, uint64_t DeviceIo::*read, uint64_t DeviceIo::*written) {
+    const auto& text = files.text(name);
+    if (!text) return;
+    usage.life.io = files.life();
+    for (const std::string& line : split(*text, '\n')) {
+      const std::vector<std::string> words = split_words(line);
+      const bool is_of_device = words.size() == 3 && parse_device_number(words[0]);
+      const auto value = is_of_device ? parse_unsigned(words[2]) : std::nullopt;
+      if (value && words[1] == "Read") device_io(usage, words[0]).*read = *value;
+      if (value && words[1] == "Write") device_io(usage, words[0]).*written = *value;
+    }
+  };
+  add("blkio.throttle.io_service_bytes_recursive", &DeviceIo::read_bytes, &DeviceIo::written_bytes);
+  add("blkio.throttle.io_serviced_recursive", &DeviceIo::reads, &DeviceIo::writes);
 }
 
 UniqueFd GroupV1::watch_oom() const {

@@ -78,23 +78,30 @@ std::optional<uint64_t> read_number(const std::string& path) {
 }
 
 std::optional<Bytes> read_bytes(const std::string& path) {
-  const auto number = read_number(path);
+  const auto text = read_control(path);
+  return text ? parse_bytes_of_limit(*text) : std::nullopt;
+}
+
+std::optional<Bytes> parse_bytes_of_limit(std::string_view text) {
+  const auto number = parse_unsigned(text);
   if (!number || round_to_pages(*number) == unlimited_bytes()) return std::nullopt;
   return Bytes{*number};
 }
 
-std::optional<uint64_t> read_keyed(const std::string& path, std::string_view key) {
-  const auto text = read_of_group(path);
-  if (!text) return std::nullopt;
-  std::string_view rest = *text;
-  while (!rest.empty()) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+std::optional<uint64_t> find_keyed(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
     const size_t blank = line.find(' ');
     if (blank != std::string_view::npos && line.substr(0, blank) == key)
       return parse_unsigned(line.substr(blank + 1));
   }
   return std::nullopt;
+}
+
+std::optional<uint64_t> read_keyed(const std::string& path, std::string_view key) {
+  const auto text = read_of_group(path);
+  return text ? find_keyed(*text, key) : std::nullopt;
 }
 
 void write_checked(const std::string& path, std::string_view value) {

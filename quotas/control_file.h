@@ -17,7 +17,11 @@ std::optional<std::string> read_control(const std::string& path);
 std::optional<uint64_t> read_number(const std::string& path);
 // As read_number, for memory limits: nothing also for the number that v1 shows for "unlimited".
 std::optional<Bytes> read_bytes(const std::string& path);
-// The number behind `key` in a file of "key number" lines; nothing where the file or the key is missing.
+// The same for a text.
+std::optional<Bytes> parse_bytes_of_limit(std::string_view text);
+// The number behind `key` in a text of "key number" lines; nothing where there is none.
+std::optional<uint64_t> find_keyed(std::string_view text, std::string_view key);
+// The same in a file; nothing where the file or the key is missing.
 std::optional<uint64_t> read_keyed(const std::string& path, std::string_view key);
 
 // Writes a value and reads it back. Throws where the file then holds another text.

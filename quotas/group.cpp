@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/sys.h"
 #include "quotas/control_file.h"
 #include "quotas/group_tree.h"
 #include "quotas/io_control.h"
@@ -51,6 +52,13 @@ std::string Group::file(std::string_view name) const {
 
 bool Group::has(std::string_view controller) const {
   return std::find(controllers_.begin(), controllers_.end(), controller) != controllers_.end();
+}
+
+bool Group::is_counting() const {
+  return std::ranges::any_of(controllers_, [](const std::string& name) {
+    return name == "cpu" || name == "cpuacct" || name == "memory" || name == "pids" || name == "blkio" ||
+           name == "io";
+  });
 }
 
 bool Group::exists() const { return ::access(directory_.c_str(), F_OK) == 0; }
@@ -105,6 +113,12 @@ void Group::write_burst(const std::string& path, const CpuLimits& limits,
     write_checked(path, fmt::format("{}", microseconds_of(limits.burst_percent)));
   else
     warnings.emplace_back("cpu.burst has no effect: this kernel cannot save up CPU time (Linux 5.14 can)");
+}
+
+DeviceIo& device_io(Usage& usage, std::string_view device) {
+  for (DeviceIo& io : usage.io)
+    if (io.device == device) return io;
+  return usage.io.emplace_back(DeviceIo{.device = std::string(device)});
 }
 
 void Group::write_pids(std::optional<uint64_t> limit, Freshness freshness) {

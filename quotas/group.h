@@ -32,6 +32,8 @@ constexpr uint32_t percent_of(uint64_t microseconds) {
   return static_cast<uint32_t>(microseconds * 100 / kPeriodMicroseconds);
 }
 
+class GroupFiles;
+
 class Group {
  public:
   Group(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy, const std::string& parent_name,
@@ -72,7 +74,9 @@ class Group {
   // What the hierarchy lets its groups use.
   virtual CpuSet available_cpus() const = 0;
   virtual void read_limits(Limits& limits) const = 0;
-  virtual void add_usage(Usage& usage) const = 0;
+  // Whether it has a controller that tells what is used.
+  bool is_counting() const;
+  virtual void add_usage(GroupFiles& files, Usage& usage) const = 0;
   virtual UniqueFd watch_oom() const = 0;
   virtual short oom_poll_events() const = 0;
 
@@ -114,6 +118,9 @@ class Group {
 
   CgroupLayout::Manager manager_;
 };
+
+// The entry of a device, which is made if need be.
+DeviceIo& device_io(Usage& usage, std::string_view device);
 
 std::unique_ptr<Group> make_group_v1(const CgroupLayout& layout, const CgroupLayout::Hierarchy& hierarchy,
                                      const std::string& parent_name, uint32_t number);

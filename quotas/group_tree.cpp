@@ -140,6 +140,16 @@ std::vector<pid_t> tree_processes(const std::string& directory) {
   return pids;
 }
 
+std::vector<std::string> read_tree(const std::string& directory, const std::string& file) {
+  std::vector<std::string> texts;
+  visit_tree(directory, [&](int group) {
+    const UniqueFd fd(::openat(group, file.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    // A group that is removed meanwhile (ENODEV) has nothing more to tell.
+    if (fd) ignore_errors([&] { texts.push_back(read_fd(fd.get(), file)); });
+  });
+  return texts;
+}
+
 void write_to_tree(const std::string& directory, const std::string& file, const std::string& value) {
   visit_tree(directory, [&](int group) {
     const UniqueFd fd(::openat(group, file.c_str(), O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC));

@@ -16,6 +16,8 @@ namespace holm::quotas {
 std::vector<pid_t> tree_processes(const std::string& directory);
 // Calls `visit` with a descriptor of the group and then of each nested one, outer ones first.
 void visit_tree(const std::string& directory, const std::function<void(int)>& visit);
+// The texts of `file` in the group and all nested ones that have it.
+std::vector<std::string> read_tree(const std::string& directory, const std::string& file);
 // Writes `value` to `file` in every nested group that has it, deepest last; a group that vanishes is passed
 // over.
 void write_to_tree(const std::string& directory, const std::string& file, const std::string& value);

@@ -22,6 +22,13 @@ std::optional<std::string_view> value_between(std::string_view text, std::string
   return text.substr(begin, end - begin);
 }
 
+// The first number of a record is the level and, times 8, who wrote it: 0 is the kernel, all others are
+// programs.
+bool is_of_kernel(std::string_view record) {
+  const auto priority = parse_unsigned(record.substr(0, record.find(',')));
+  return priority && *priority < 8;
+}
+
 bool is_in_group(std::string_view path, std::string_view group) {
   return path.starts_with(group) && (path.size() == group.size() || path[group.size()] == '/');
 }
@@ -34,7 +41,8 @@ bool is_in_group(std::string_view path, std::string_view group) {
 // container names, only behind its own group's path.
 std::optional<OomKill> parse_oom_record(std::string_view record, std::string_view group) {
   const size_t text = record.find(';');
-  if (text == std::string_view::npos || !record.substr(text + 1).starts_with("oom-kill:"))
+  if (text == std::string_view::npos || !record.substr(text + 1).starts_with("oom-kill:") ||
+      !is_of_kernel(record))
     return std::nullopt;
   const std::string_view line = record.substr(text + 1, record.find('\n', text) - text - 1);
   const size_t at = line.find(",task_memcg=");
@@ -43,8 +51,10 @@ std::optional<OomKill> parse_oom_record(std::string_view record, std::string_vie
   const size_t path_end = rest.find(',', group.size());
   if (path_end == std::string_view::npos || !is_in_group(rest.substr(0, path_end), group))
     return std::nullopt;
+  const size_t pid_at = rest.rfind(",pid=");
+  if (pid_at == std::string_view::npos) return std::nullopt;
   const auto name = value_between(rest.substr(path_end), ",task=", ",pid=");
-  const auto pid = value_between(rest.substr(rest.rfind(",pid=")), ",pid=", ",uid=");
+  const auto pid = value_between(rest.substr(pid_at), ",pid=", ",uid=");
   const auto number = pid ? parse_unsigned(*pid) : std::nullopt;
   if (!name || !number) return std::nullopt;
   return OomKill{std::string(*name), static_cast<pid_t>(*number),

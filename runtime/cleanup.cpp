@@ -4,14 +4,20 @@
 
 #include "base/step.h"
 #include "netsetup/container_link.h"
+#include "runtime/account.h"
 #include "runtime/launch.h"
 
 namespace holm::runtime {
 
-void remove_kernel_objects(const Paths& paths, uint32_t number, Links links) {
+LastLook last_look_of(const Paths& paths, const std::string& name) {
+  return [paths, name] { take_last_sample(paths, name); };
+}
+
+void remove_kernel_objects(const Paths& paths, uint32_t number, const LastLook& last_look, Links links) {
   const auto cgroup = container_cgroup(paths, number);
   if (cgroup->exists()) {
     step("kill processes", [&] { cgroup->kill_all(std::chrono::seconds(10)); });
+    if (last_look) last_look();
     step("remove cgroup", [&] { cgroup->remove(); });
   }
   if (links == Links::leave_to_kernel) return;

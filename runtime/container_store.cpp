@@ -16,6 +16,7 @@
 #include "runtime/config_show.h"
 #include "runtime/network_plan.h"
 #include "runtime/state.h"
+#include "runtime/uuid.h"
 #include "storage/root_check.h"
 #include "storage/template_store.h"
 
@@ -24,7 +25,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kIdentityVersion = 1;
+constexpr int kIdentityVersion = 2;  // 1 had no uuid
 // Holds the boot id that a container was made for.
 constexpr const char* kMarkName = "/until-reboot";
 constexpr std::chrono::seconds kLockTimeout(30);
@@ -40,7 +41,8 @@ std::string encode_identity(const Identity& identity) {
   return json({{"version", kIdentityVersion},
                {"number", identity.number},
                {"first_id", identity.ids.first},
-               {"id_count", identity.ids.count}})
+               {"id_count", identity.ids.count},
+               {"uuid", identity.uuid}})
              .dump() +
          "\n";
 }
@@ -145,6 +147,7 @@ Identity create_directories(const Installation& installation, const ConfigFile& 
     undo.push("give back the number",
               [&name, numbers, number = identity.number]() mutable { numbers.release(number, name); });
     identity.ids = range_of(installation, identity.number);
+    identity.uuid = make_uuid();
     isolation::check_id_range(identity.ids);
     sys::remove_tree(directory);
     undo.push("remove the container's directory", [&] { sys::remove_tree(directory); });
@@ -247,6 +250,12 @@ bool is_outlived(const Paths& paths, const std::string& name) {
   return boot_id && *boot_id != current_boot_id();
 }
 
+std::string identity_stamp(const Paths& paths, const std::string& name) {
+  const auto file = sys::stat_path(identity_path(paths, name));
+  if (!file) return "";
+  return fmt::format("{} {}.{}", file->st_ino, file->st_ctim.tv_sec, file->st_ctim.tv_nsec);
+}
+
 Identity load_identity(const Paths& paths, const std::string& name) {
   const std::string path = identity_path(paths, name);
   return with_frame(fmt::format("read '{}'", path), [&] {
@@ -262,6 +271,9 @@ Identity load_identity(const Paths& paths, const std::string& name) {
       identity.number = static_cast<uint32_t>(number);
       identity.ids = {static_cast<uint32_t>(first), kIdsPerRange};
       isolation::check_id_range(identity.ids);
+      identity.uuid =
+          value.at("version") == 1 ? derive_uuid(path, identity.number) : value.at("uuid").get<std::string>();
+      if (!is_uuid(identity.uuid)) throw Error("damaged: its uuid is none");
       return identity;
     } catch (const json::exception& failure) {
       throw Error(fmt::format("damaged: {}", failure.what()));

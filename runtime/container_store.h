@@ -20,6 +20,7 @@ namespace holm::runtime {
 struct Identity {
   uint32_t number = 0;
   isolation::IdRange ids;
+  std::string uuid;  // never another container's, whatever becomes of its name and its number
 };
 
 struct StoredContainer {
@@ -74,6 +75,8 @@ StoredContainer load_running_container(const Installation& installation, const s
 void save_config(const Paths& paths, const ConfigFile& config);
 std::string live_config_path(const Paths& paths, const std::string& name);
 Identity load_identity(const Paths& paths, const std::string& name);
+// Changes whenever another container has the name: cheaper to compare than the identity; "" for none.
+std::string identity_stamp(const Paths& paths, const std::string& name);
 // Takes a changed config file for a container that is not running; root and user_namespace cannot change.
 void replace_config(const Installation& installation, const StoredContainer& stored,
                     const ConfigFile& config);

@@ -11,9 +11,11 @@
 #include "base/text.h"
 #include "netsetup/address_pool.h"
 #include "netsetup/container_link.h"
+#include "runtime/account.h"
 #include "runtime/cleanup.h"
 #include "runtime/lifecycle.h"
 #include "runtime/network_plan.h"
+#include "runtime/settle.h"
 #include "storage/template_store.h"
 
 namespace holm::runtime {
@@ -33,6 +35,9 @@ class Collector {
     attempt("run directories", [&] { remove_run_directories(); });
     attempt("templates", [&] { remove_template_leftovers(); });
     attempt("network", [&] { remove_unused_network(); });
+    attempt("ledger", [&] {
+      for (const std::string& problem : take_in_kept_samples(paths_)) report_.problems.push_back(problem);
+    });
     return std::move(report_);
   }
 
@@ -80,7 +85,7 @@ class Collector {
       if (!is_dns_label(owner) || is_owned(number)) continue;
       const auto lock = try_lock(owner);
       if (!lock || is_owned(number)) continue;
-      remove_kernel_objects(paths_, number);
+      remove_kernel_objects(paths_, number, nullptr);
       numbers.release(number, owner);
       report_.removed.push_back(fmt::format("number {} of '{}'", number, owner));
     }
@@ -112,7 +117,7 @@ class Collector {
     for (const uint32_t number : numbers) {
       if (reserved.contains(number)) continue;
       attempt(fmt::format("container {}", number), [&] {
-        remove_kernel_objects(paths_, number);
+        remove_kernel_objects(paths_, number, nullptr);
         report_.removed.push_back(fmt::format("cgroup and links of number {}", number));
       });
     }

@@ -27,7 +27,8 @@ constexpr uint64_t kEndOfSharedIds = uint64_t{1} << 31;
 // The last range holds (uid_t)-1, which means "no change" to chown(2).
 constexpr uint64_t kEndOfIds = (uint64_t{1} << 32) - kIdsPerRange;
 
-constexpr std::array kSections = std::to_array<ConfigSection>({{.name = "ids"}, {.name = "network"}});
+constexpr std::array kSections =
+    std::to_array<ConfigSection>({{.name = "ids"}, {.name = "network"}, {.name = "ledger"}});
 constexpr std::array kKeys = std::to_array<ConfigKey>({
     {.path = "ids.first",
      .type = KeyType::whole_number,
@@ -56,6 +57,27 @@ constexpr std::array kKeys = std::to_array<ConfigKey>({
      .example = "[\"192.0.2.53\"]",
      .allowed = "a list of at most 3 addresses",
      .meaning = "name servers of the containers"},
+    {.path = "ledger.hours",
+     .type = KeyType::whole_number,
+     .default_value = "62",
+     .allowed = "a number of days from 1 to 3660",
+     .meaning = "days for which usage is kept by the hour",
+     .min = 1,
+     .max = 3660},
+    {.path = "ledger.days",
+     .type = KeyType::whole_number,
+     .default_value = "400",
+     .allowed = "a number of days from 1 to 36600",
+     .meaning = "days for which usage is kept by the day",
+     .min = 1,
+     .max = 36600},
+    {.path = "ledger.months",
+     .type = KeyType::whole_number,
+     .default_value = "120",
+     .allowed = "a number of months from 1 to 1200",
+     .meaning = "months for which usage is kept by the month, then dropped",
+     .min = 1,
+     .max = 1200},
 });
 constexpr KeyTable kHostKeys = {kKeys, kSections};
 
@@ -130,6 +152,18 @@ void read_network(SectionReader network, HostSettings& settings) {
   read_nameservers(network, settings.nameservers);
 }
 
+void read_ledger(SectionReader ledger, quotas::LedgerRetention& retention) {
+  if (const auto days = ledger.whole_number("hours")) retention.hours_days = *days;
+  if (const auto days = ledger.whole_number("days")) retention.days_days = *days;
+  if (const auto months = ledger.whole_number("months")) retention.months_months = *months;
+  if (retention.days_days < retention.hours_days)
+    ledger.note("days", fmt::format("'ledger.days' ({}) is less than 'ledger.hours' ({})",
+                                    retention.days_days, retention.hours_days));
+  if (retention.months_months * 28 < retention.days_days)
+    ledger.note("months", fmt::format("'ledger.months' ({}) are less than 'ledger.days' ({})",
+                                      retention.months_months, retention.days_days));
+}
+
 }  // namespace
 
 HostSettings parse_host_settings(std::string_view text, const std::string& file_name) {
@@ -139,6 +173,7 @@ HostSettings parse_host_settings(std::string_view text, const std::string& file_
   HostSettings settings;
   for (SectionReader& ids : top.sections("ids")) read_ids(ids, settings);
   for (SectionReader& network : top.sections("network")) read_network(network, settings);
+  for (SectionReader& ledger : top.sections("ledger")) read_ledger(ledger, settings.ledger);
   throw_problems(std::move(context.problems), file_name, kSubject);
   return settings;
 }

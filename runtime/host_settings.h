@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "netsetup/nic_spec.h"
+#include "quotas/ledger.h"
 
 namespace holm::runtime {
 
@@ -23,6 +24,7 @@ struct HostSettings {
   std::optional<netsetup::InterfaceAddress> subnet;  // the network's own address: 10.1.2.0/24
   std::optional<netsetup::InterfaceAddress> subnet6;
   std::vector<netsetup::InterfaceAddress> nameservers;  // empty: the host's
+  quotas::LedgerRetention ledger;                       // [ledger]
 };
 
 // `file_name` is for messages.

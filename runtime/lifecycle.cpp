@@ -1,10 +1,6 @@
 #include "runtime/lifecycle.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <csignal>
 #include <thread>
@@ -14,25 +10,18 @@
 #include "base/step.h"
 #include "base/sys.h"
 #include "base/text.h"
-#include "isolation/protected_program.h"
-#include "quotas/systemd_scope.h"
+#include "runtime/account.h"
 #include "runtime/cleanup.h"
 #include "runtime/ending.h"
-#include "runtime/frozen_moment.h"
 #include "runtime/launch.h"
+#include "runtime/settle.h"
+#include "runtime/spawn_monitor.h"
 
 namespace holm::runtime {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
-
-// How long a monitor may take to clean up after its init ended, before the command does it in its place.
-constexpr milliseconds kMonitorPatience(15000);
-
-Observation look(const Installation& installation, const std::string& name) {
-  return observe(installation.paths, quotas::detect_cgroup_layout(), name);
-}
 
 // As `look`, after the record was brought in line with the kernel, so that an end is not missed. Takes the
 // lock where there is something to do.
@@ -54,83 +43,6 @@ Observation require_running(const Installation& installation, const std::string&
                           name));
   if (!seen.has_init()) throw not_running(name);
   return seen;
-}
-
-// Runs in the forked child: becomes the monitor. Only calls what is safe between fork and exec of a
-// single-threaded process.
-[[noreturn]] void become_monitor(int program, const MonitorOptions& options, int report,
-                                 const std::vector<int>& others) {
-  try {
-    // First out of the way of the numbers that they shall get.
-    std::vector<int> sources = {::fcntl(report, F_DUPFD, 64)};
-    for (const int other : others) sources.push_back(::fcntl(other, F_DUPFD, 64));
-    const int own_program = ::fcntl(program, F_DUPFD_CLOEXEC, 64);
-    for (size_t i = 0; i < sources.size(); ++i) {
-      if (::dup2(sources[i], kReportFd + static_cast<int>(i)) < 0)
-        throw Error::system("pass descriptors to the monitor");
-    }
-    for (const int source : sources) ::close(source);
-    isolation::execute_protected(own_program, monitor_arguments(options));
-  } catch (const Error& error) {
-    Channel channel{UniqueFd(report)};
-    ignore_errors([&] { channel.send(Message::failed, error.encode()); });  // the parent sees the end of file
-  }
-  ::_exit(kExitFailed);
-}
-
-// Under systemd the monitor must not stand in the session or service of whoever calls this, which may end
-// before it.
-pid_t fork_for_monitor(const Paths& paths) {
-  quotas::CgroupLayout layout;
-  if (quotas::detect_cgroup_manager() == quotas::CgroupLayout::Manager::systemd)
-    layout = quotas::detect_cgroup_layout();
-  return quotas::fork_into_scope(layout, paths.cgroup_parent(), paths.scope_lock());
-}
-
-// Starts the monitor. It is this command's child until the command ends, and nobody waits for it: who asks
-// whether it lives takes a zombie for dead (open_process).
-Channel spawn_monitor(const Paths& paths, const MonitorOptions& options, const FileLock* lock,
-                      const std::vector<UniqueFd>& streams) {
-  const UniqueFd program = isolation::open_protected_program();
-  auto [ours, theirs] = make_channel();
-  std::vector<int> numbers;
-  if (lock) numbers.push_back(lock->fd());
-  for (const UniqueFd& stream : streams) numbers.push_back(stream.get());
-  const pid_t child = fork_for_monitor(paths);
-  if (child == 0) become_monitor(program.get(), options, theirs.fd(), numbers);
-  return std::move(ours);
-}
-
-bool has_left_over(const Installation& installation, uint32_t number) {
-  return container_cgroup(installation.paths, number)->exists();
-}
-
-bool is_populated(const Installation& installation, uint32_t number) {
-  const auto cgroup = container_cgroup(installation.paths, number);
-  return cgroup->exists() && !cgroup->processes().empty();
-}
-
-void write_stopped(const Installation& installation, State state, const std::string& reason) {
-  state.phase = Phase::stopped;
-  state.init = {};
-  state.monitor = {};
-  if (state.last_exit) {
-    state.last_exit->reason +=
-        "; its monitor was killed";  // so that the restart which that announces does not come
-  } else {
-    state.last_exit = ExitRecord{.status = kExitHolmFailed, .reason = reason, .at = std::time(nullptr)};
-  }
-  write_state(installation.paths, state);
-}
-
-// Looks when the monitor has dealt with an end of init that came just now: it writes what becomes of it.
-Observation await_what_is_stopping(const Installation& installation, const std::string& name) {
-  const auto end = Clock::now() + kMonitorPatience;
-  for (;;) {
-    Observation seen = look(installation, name);
-    if (seen.condition != Condition::stopping || Clock::now() >= end) return seen;
-    sys::pidfd_wait_ended(seen.monitor.get(), milliseconds(2));
-  }
 }
 
 // Waits until the monitor has started the next init, or has given up.
@@ -246,8 +158,9 @@ Stopped stop_locked(const Installation& installation, const std::string& name, c
       return how;
     }
     step("await the monitor", [&] { await_monitor(installation, seen); });
-    remove_kernel_objects(installation.paths,
-                          seen.state->number);  // normally only the link, which the monitor leaves
+    remove_kernel_objects(
+        installation.paths, seen.state->number,
+        last_look_of(installation.paths, name));  // normally only the link, which the monitor leaves
     if (seen.state->remove_when_stopped) monitor = std::move(seen.monitor);
     return how;
   });
@@ -262,13 +175,6 @@ Stopped stop(const Installation& installation, const std::string& name, const St
   return how;
 }
 
-void adopt_if_orphaned(const Installation& installation, const std::string& name) {
-  require_container(installation.paths, name);
-  if (look(installation, name).condition != Condition::orphaned) return;
-  const FileLock lock = lock_container(installation.paths, name);
-  settle(installation, name);
-}
-
 void send_signal(const Installation& installation, const std::string& name, int signal) {
   adopt_if_orphaned(installation, name);
   const Observation seen = require_running(installation, name);
@@ -281,6 +187,7 @@ void pause(const Installation& installation, const std::string& name) {
   const Observation seen = require_running(installation, name);
   if (seen.condition == Condition::paused) throw Error(fmt::format("container '{}' is paused already", name));
   step("freeze", [&] { container_cgroup(installation.paths, seen.state->number)->freeze(); });
+  sample_after_change(installation.paths, name);
 }
 
 void resume(const Installation& installation, const std::string& name) {
@@ -289,9 +196,17 @@ void resume(const Installation& installation, const std::string& name) {
   const Observation seen = require_running(installation, name);
   if (seen.condition != Condition::paused) throw Error(fmt::format("container '{}' is not paused", name));
   step("thaw", [&] { container_cgroup(installation.paths, seen.state->number)->thaw(); });
+  sample_after_change(installation.paths, name);
 }
 
 namespace {
+
+// A monitor of which only the socket is known takes that away with its last step, after it wrote its record.
+void await_unknown_monitor(const std::string& run_directory) {
+  const auto end = Clock::now() + kMonitorPatience;
+  while (sys::exists(run_directory + "/monitor.sock") && Clock::now() < end)
+    std::this_thread::sleep_for(milliseconds(2));
+}
 
 // Nothing where it was removed, else what it is instead of stopped.
 std::optional<Condition> destroy_stopped(const Installation& installation, const std::string& name,
@@ -302,13 +217,17 @@ std::optional<Condition> destroy_stopped(const Installation& installation, const
     const Condition condition = look(installation, name).condition;
     if (condition != Condition::stopped && !(force && condition == Condition::damaged)) return condition;
     // A monitor whose record cannot be read must not start the next init of what is removed here.
+    bool has_monitor = false;
     if (condition == Condition::damaged)
-      ignore_errors(
-          [&] { announce_intent(installation.paths.runtime(name), Intent::stop); });  // it may be gone
+      ignore_errors([&] {  // it may be gone
+        has_monitor = announce_intent(installation.paths.runtime(name), Intent::stop);
+      });
     uint32_t number = 0;
     ignore_errors(
         [&] { number = load_identity(installation.paths, name).number; });  // damaged: gc finds the rest
-    if (number != 0) remove_kernel_objects(installation.paths, number);
+    if (number != 0)
+      remove_kernel_objects(installation.paths, number, last_look_of(installation.paths, name));
+    if (has_monitor) await_unknown_monitor(installation.paths.runtime(name));
     remove_container_files(installation.paths, name);
     return std::nullopt;
   });
@@ -348,6 +267,7 @@ void rename(const Installation& installation, const std::string& from, const std
     throw Error(fmt::format("cannot rename container '{}': it is running", from)).hint("stop it first");
   }
   rename_container_files(installation.paths, from, to);
+  rename_in_ledger(installation.paths, to);
 }
 
 std::optional<int> wait(const Installation& installation, const std::string& name,
@@ -368,48 +288,6 @@ std::optional<int> wait(const Installation& installation, const std::string& nam
       std::this_thread::sleep_for(std::min(left, milliseconds(50)));
     }
   }
-}
-
-void settle(const Installation& installation, const std::string& name) {
-  Observation seen = await_what_is_stopping(installation, name);
-  if (seen.has_init()) end_forgotten_moment(installation.paths, name, seen.state->number);
-  if (seen.condition == Condition::orphaned) {
-    step("adopt the container", [&] {
-      MonitorOptions options;
-      options.name = name;
-      options.adopt = true;
-      options.remove_when_stopped = seen.state->remove_when_stopped;
-      spawn_monitor(installation.paths, options, nullptr, {});
-      // Until its socket listens, an announcement would be lost.
-      for (int attempt = 0; attempt < 200 && look(installation, name).condition == Condition::orphaned;
-           ++attempt)
-        std::this_thread::sleep_for(milliseconds(5));
-    });
-    return;
-  }
-  if (seen.monitor || !container_exists(installation.paths, name)) return;
-  if (is_outlived(installation.paths, name)) {
-    step("remove what the last boot left",
-         [&] { remove_container_files(installation.paths, name, RunDirectory::keep); });
-    return;
-  }
-  uint32_t number = 0;
-  ignore_errors(
-      [&] { number = load_identity(installation.paths, name).number; });  // damaged: nothing to find it by
-  if (seen.condition == Condition::damaged) {
-    // Whose processes these are is not known: perhaps a newer Holm's, or those of a monitor that will write
-    // its record anew. Without any the record tells nothing that is still true.
-    if (number == 0 || is_populated(installation, number)) return;
-    step("drop the damaged record",
-         [&] { sys::remove_file(installation.paths.runtime(name) + "/state.json"); });
-  }
-  const bool unfinished = seen.state && seen.state->phase != Phase::stopped;
-  if (number == 0 || (!unfinished && !has_left_over(installation, number))) return;
-  step("clean up after a killed monitor", [&] {
-    remove_kernel_objects(installation.paths, number);
-    if (unfinished)
-      write_stopped(installation, *seen.state, "its monitor was killed before init ran or after it ended");
-  });
 }
 
 }  // namespace holm::runtime

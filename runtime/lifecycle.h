@@ -46,8 +46,6 @@ struct StopOptions {
 enum class Stopped { politely, killed, was_not_running };
 // Ends init and returns when nothing of the run is left (for Intent::reboot: when the signal worked).
 Stopped stop(const Installation& installation, const std::string& name, const StopOptions& options);
-// Gives a running container whose monitor was killed a new one; for verbs that otherwise need no lock.
-void adopt_if_orphaned(const Installation& installation, const std::string& name);
 // Sends a signal to init.
 void send_signal(const Installation& installation, const std::string& name, int signal);
 void pause(const Installation& installation, const std::string& name);
@@ -59,11 +57,6 @@ void rename(const Installation& installation, const std::string& from, const std
 // is returned when it is over first.
 std::optional<int> wait(const Installation& installation, const std::string& name,
                         std::optional<std::chrono::milliseconds> timeout);
-
-// Brings one container's record in line with the kernel after a monitor or a command was killed: a running
-// container without monitor is adopted, what is left of a dead one is removed. The caller holds the
-// container's lock.
-void settle(const Installation& installation, const std::string& name);
 
 struct GarbageReport {
   std::vector<std::string> removed;  // "cgroup of container 7", ...

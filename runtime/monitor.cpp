@@ -4,7 +4,6 @@
 #include <fmt/core.h>
 #include <malloc.h>
 #include <poll.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,8 +25,10 @@
 #include "runtime/control.h"
 #include "runtime/exit_record.h"
 #include "runtime/launch.h"
+#include "runtime/monitor_process.h"
 #include "runtime/oom_watch.h"
 #include "runtime/process_end.h"
+#include "runtime/run_account.h"
 
 namespace holm::runtime {
 namespace {
@@ -38,48 +39,15 @@ using std::chrono::milliseconds;
 // A container that ran this long before it crashed starts its back-off anew.
 constexpr milliseconds kStableAfter(60000);
 
-// What the monitor was given by the command that started it.
-struct Inherited {
-  std::optional<Channel> report;
-  UniqueFd lock;
-  UniqueFd streams[3];
-  UniqueFd console_client;
-};
-
-Inherited take_inherited(const MonitorOptions& options) {
-  Inherited inherited;
-  if (!options.adopt) {
-    inherited.report.emplace(UniqueFd(kReportFd));
-    inherited.lock.reset(kLockFd);
-  }
-  if (options.stdio == StdioMode::pipes) {
-    for (int i = 0; i < 3; ++i) inherited.streams[i].reset(kFirstStreamFd + i);
-  } else if (options.foreground) {
-    inherited.console_client.reset(kFirstStreamFd);
-  }
-  sys::close_on_exec_from(kReportFd);
-  return inherited;
-}
-
-// Survives the terminal and the session of whoever started it.
-void detach_from_session(const std::string& run_directory) {
-  ::setsid();  // fails only where this already leads a session
-  for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU})
-    ::signal(signal, SIG_IGN);
-  ::signal(SIGCHLD, SIG_DFL);
-  if (::chdir("/") != 0) throw Error::system("enter '/'");
-  ::umask(022);
-  const UniqueFd null = sys::open("/dev/null", O_RDWR);
-  const UniqueFd log =
-      sys::open(run_directory + "/monitor.log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
-  if (::dup2(null.get(), 0) < 0 || ::dup2(log.get(), 1) < 0 || ::dup2(log.get(), 2) < 0)
-    throw Error::system("redirect the monitor's streams");
-  ::prctl(PR_SET_NAME, "holm-monitor");
-}
-
-void log_line(const std::string& text) {
-  // A full /run must not end the monitor.
-  ignore_errors([&] { fmt::print(stderr, "{} {}\n", std::time(nullptr), text); });
+// The earlier of the two as a timeout of poll(2), which must not end before it.
+int milliseconds_until(std::initializer_list<std::optional<Clock::time_point>> times) {
+  std::optional<Clock::time_point> first;
+  for (const auto& time : times)
+    if (time && (!first || *time < *first)) first = time;
+  if (!first) return -1;
+  return static_cast<int>(
+      std::max<milliseconds>(milliseconds(0), std::chrono::ceil<milliseconds>(*first - Clock::now()))
+          .count());
 }
 
 class Monitor {
@@ -128,6 +96,7 @@ class Monitor {
   Clock::time_point oom_recorded_at_;
   UniqueFd init_;
   std::vector<UniqueFd> detached_;
+  std::unique_ptr<RunAccount> account_;
   Clock::time_point init_started_;
   Intent intent_ = Intent::none;
   unsigned crashes_ = 0;
@@ -190,6 +159,8 @@ void Monitor::begin_state() {
   state_.monitor = identify_process(::getpid());
   state_.remove_when_stopped = options_.remove_when_stopped;
   cgroup_ = container_cgroup(installation_.paths, state_.number);
+  account_ =
+      std::make_unique<RunAccount>(installation_.paths, options_.name, container_.durability, log_line);
   control_ = std::make_unique<ControlSocket>(run_directory_);
   if (options_.adopt) return;
   state_.restarts = 0;
@@ -217,6 +188,8 @@ void Monitor::start_init() {
     request.installation = &installation_;
     request.container = &container_;
     request.stdio = prepare_stdio();
+    state_.interfaces.clear();
+    for (const auto& nic : spec().networks) state_.interfaces.push_back(nic.name);
     request.on_created = [&](const ProcessId& process) {
       state_.init = process;
       record(Phase::starting);
@@ -235,6 +208,7 @@ void Monitor::start_init() {
   inherited_.lock.reset();
   report(Message::running);
   if (!options_.foreground) inherited_.report.reset();
+  account_->begin(state_.init.pid);
   ::malloc_trim(0);  // parsing and building left pages that a monitor never needs again
 }
 
@@ -243,6 +217,7 @@ void Monitor::adopt_init() {
   init_ = init ? std::move(*init) : UniqueFd();
   init_started_ = Clock::now();
   oom_watch_ = std::make_unique<OomWatch>(*cgroup_);
+  if (init_) account_->begin(state_.init.pid);
   record(Phase::running);
   log_line("adopted the container; its console is lost");
 }
@@ -254,20 +229,15 @@ void Monitor::serve_until(int pidfd, std::optional<Clock::time_point> end) {
     wanted.push_back({pidfd, POLLIN, 0});
     wanted.push_back({control_->fd(), POLLIN, 0});
     wanted.push_back(oom_watch_ ? oom_watch_->wanted() : pollfd{-1, 0, 0});
+    wanted.push_back({account_->fd(), POLLIN, 0});
     if (console_) console_->add_to(wanted);
-    int timeout = -1;
-    if (end) {
-      const auto left = std::chrono::duration_cast<milliseconds>(*end - Clock::now());
-      if (left.count() <= 0) return;
-      timeout = static_cast<int>(left.count());
-    }
-    if (const auto patience = oom_watch_ ? oom_watch_->patience() : std::nullopt)
-      timeout =
-          static_cast<int>(timeout < 0 ? patience->count() : std::min<int64_t>(timeout, patience->count()));
-    if (::poll(wanted.data(), wanted.size(), timeout) < 0) {
+    if (end && *end <= Clock::now()) return;
+    const auto look_again = oom_watch_ ? oom_watch_->look_at() : std::nullopt;
+    if (::poll(wanted.data(), wanted.size(), milliseconds_until({end, account_->due(), look_again})) < 0) {
       if (errno == EINTR) continue;
       throw Error::system("wait for the container");
     }
+    account_->serve();
     if (wanted[1].revents) control_->serve([&](Intent intent) { intent_ = intent; });
     if (console_) console_->handle(wanted);
     note_oom_kills(wanted[2].revents != 0);
@@ -293,7 +263,10 @@ void Monitor::note_oom_kills(bool ready) {
 }
 
 InitEnd Monitor::wait_for_end() {
-  if (init_) serve_until(init_.get(), std::nullopt);
+  if (init_) {
+    serve_until(init_.get(), std::nullopt);
+    account_->note_end();
+  }
   const Parent parent = std::exchange(options_.adopt, false) ? Parent::another : Parent::us;
   return collect_end(init_.get(), parent);  // of an adopted container, too, the next init is our own
 }
@@ -310,7 +283,8 @@ void Monitor::finish_run(const InitEnd& end) {
   state_.last_exit = describe_end(end, oom, intent_);
   log_line(state_.last_exit->reason);
   if (Clock::now() - init_started_ >= kStableAfter) crashes_ = 0;
-  remove_kernel_objects(installation_.paths, state_.number, Links::leave_to_kernel);
+  remove_kernel_objects(
+      installation_.paths, state_.number, [&] { account_->finish(); }, Links::leave_to_kernel);
   init_.reset();
   state_.init = {};
   oom_watch_.reset();

@@ -13,8 +13,9 @@ OomWatch::OomWatch(const quotas::Cgroup& cgroup)
 
 pollfd OomWatch::wanted() const { return {event_ ? event_.get() : -1, cgroup_.oom_poll_events(), 0}; }
 
-std::optional<std::chrono::milliseconds> OomWatch::patience() const {
-  return Clock::now() < look_until_ ? std::optional(20ms) : std::nullopt;
+std::optional<OomWatch::Clock::time_point> OomWatch::look_at() const {
+  const auto now = Clock::now();
+  return now < look_until_ ? std::optional(now + 20ms) : std::nullopt;
 }
 
 std::vector<quotas::OomKill> OomWatch::take(bool ready) {

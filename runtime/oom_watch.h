@@ -14,18 +14,18 @@ namespace holm::runtime {
 
 class OomWatch {
  public:
+  using Clock = std::chrono::steady_clock;
+
   // `cgroup` outlives it.
   explicit OomWatch(const quotas::Cgroup& cgroup);
 
-  // What poll(2) shall wait for, and for how long at most.
+  // What poll(2) shall wait for, and until when at most.
   pollfd wanted() const;
-  std::optional<std::chrono::milliseconds> patience() const;
+  std::optional<Clock::time_point> look_at() const;
   // After the poll: kills that it has not told yet. `ready`: whether what was wanted happened.
   std::vector<quotas::OomKill> take(bool ready);
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   const quotas::Cgroup& cgroup_;
   UniqueFd event_;
   quotas::OomLog log_;

@@ -25,6 +25,7 @@ struct Paths {
   std::string numbers() const { return state + "/numbers"; }
   std::string addresses() const { return state + "/addresses"; }
   std::string scope_lock() const { return state + "/scope.lock"; }
+  std::string ledger() const { return state + "/ledger.db"; }
 
   // "holm", "holm-1a2b": the parent of all cgroups; systemd's unit has that name with ".scope".
   std::string cgroup_parent() const;

@@ -18,6 +18,7 @@
 #include "runtime/launch.h"
 #include "runtime/lifecycle.h"
 #include "runtime/observe.h"
+#include "runtime/settle.h"
 
 namespace holm::runtime {
 namespace {

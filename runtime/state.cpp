@@ -88,25 +88,36 @@ ProcessId identify_process(pid_t pid) {
   return {pid, stat->second};
 }
 
+bool is_alive(const ProcessId& process) {
+  std::optional<std::pair<char, uint64_t>> stat;
+  if (process.pid > 0)
+    ignore_errors([&] { stat = stat_of(process.pid); });  // ESRCH while reading: it is gone
+  return stat && stat->second == process.start_time && stat->first != 'Z';
+}
+
 std::optional<UniqueFd> open_process(const ProcessId& process) {
   if (process.pid <= 0) return std::nullopt;
   auto fd = sys::pidfd_open_if_alive(process.pid);
-  if (!fd) return std::nullopt;
-  std::optional<std::pair<char, uint64_t>> stat;
-  ignore_errors([&] { stat = stat_of(process.pid); });  // ESRCH while reading: it is gone
-  if (!stat || stat->second != process.start_time || stat->first == 'Z') return std::nullopt;
+  if (!fd || !is_alive(process)) return std::nullopt;
   return fd;
 }
 
 const char* phase_name(Phase phase) { return kPhaseNames[static_cast<size_t>(phase)]; }
 
 std::string encode_state(const State& state) {
-  json value = {{"version", kFormatVersion},   {"name", state.name},
-                {"number", state.number},      {"phase", phase_name(state.phase)},
-                {"init", to_json(state.init)}, {"monitor", to_json(state.monitor)},
-                {"boot_id", state.boot_id},    {"started_at", state.started_at},
-                {"restarts", state.restarts},  {"addresses", state.addresses},
-                {"warnings", state.warnings},  {"remove_when_stopped", state.remove_when_stopped}};
+  json value = {{"version", kFormatVersion},
+                {"name", state.name},
+                {"number", state.number},
+                {"phase", phase_name(state.phase)},
+                {"init", to_json(state.init)},
+                {"monitor", to_json(state.monitor)},
+                {"boot_id", state.boot_id},
+                {"started_at", state.started_at},
+                {"restarts", state.restarts},
+                {"addresses", state.addresses},
+                {"interfaces", state.interfaces},
+                {"warnings", state.warnings},
+                {"remove_when_stopped", state.remove_when_stopped}};
   if (state.last_exit) value["last_exit"] = to_json(*state.last_exit);
   if (const auto& victim = state.oom_victim)
     value["oom_victim"] = {{"process", victim->process}, {"pid", victim->pid}, {"at", victim->at}};
@@ -129,6 +140,7 @@ State decode_state(const std::string& text) {
     state.started_at = number_from<int64_t>(value, "started_at");
     state.restarts = number_from<unsigned>(value, "restarts");
     state.addresses = value.at("addresses");
+    if (value.contains("interfaces")) state.interfaces = value.at("interfaces");
     state.warnings = value.at("warnings");
     state.remove_when_stopped = value.at("remove_when_stopped");
     if (value.contains("last_exit")) state.last_exit = exit_from_json(value.at("last_exit"));

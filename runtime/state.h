@@ -25,6 +25,8 @@ struct ProcessId {
 ProcessId identify_process(pid_t pid);
 // A pidfd of exactly this process; nothing where it is gone (or a zombie) or its pid is another's now.
 std::optional<UniqueFd> open_process(const ProcessId& process);
+// Whether it lives at this moment: cheaper than a pidfd, for whoever does nothing with it.
+bool is_alive(const ProcessId& process);
 
 enum class Phase {
   starting,    // the monitor is building it
@@ -62,6 +64,7 @@ struct State {
   int64_t started_at = 0;  // seconds since the epoch
   unsigned restarts = 0;   // since the last start by a person
   std::vector<std::string> addresses;
+  std::vector<std::string> interfaces;  // those of the config, in its order: "eth0"
   std::vector<std::string> warnings;
   std::optional<ExitRecord> last_exit;
   std::optional<OomVictim> oom_victim;

@@ -45,6 +45,7 @@ _holm_value() {
     --state-dir | --run-dir) _holm_offer_files "$2" '' ;;
     -s | --signal) _holm_offer "$2" 'TERM KILL HUP INT QUIT USR1 USR2 STOP CONT PWR WINCH' ;;
     -o | --columns) _holm_offer_list "$2" "$(_holm_block Columns "$3"$'\n' | sed 's/^  \([a-z]*\).*/\1/')" ;;
+    --since) _holm_offer "$2" 'start last' ;;
     --suite) _holm_offer "$2" 'bookworm trixie' ;;
     -u | --user) _holm_offer "$2" 'root' ;;
   esac

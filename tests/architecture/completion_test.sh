@@ -101,6 +101,7 @@ expect 'bookworm trixie' template build --suite ''
 expect 'web worker' rename ''
 expect '' rename web ''
 expect 'name,pid name,pids' list -o name,pi
+expect 'last' counters --since la
 expect 'TERM' kill --signal = TE
 expect 'remote' --state-dir /elsewhere stop ''
 expect '' version ''

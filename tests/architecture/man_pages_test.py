@@ -16,10 +16,13 @@ PAGES = {
     "holm-start.1": "create start run stop kill reboot pause resume destroy rename wait",
     "holm-list.1": "list inspect ps log",
     "holm-set.1": "set mem-set mem-max vcpu-set vcpu-pin vcpu-list sched-credit",
+    "holm-counters.1": "counters",
+    "holm-metrics.1": "metrics",
     "holm-exec.1": "exec shell console",
     "holm-template.1": "template",
     "holm-config.1": "config",
     "holm-check.1": "info check gc version",
+    "holm-usage.1": "account usage",
 }
 HELP_OPTIONS = {"-h", "--help"}
 

@@ -3,7 +3,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/personality.h>
 #include <sys/ptrace.h>
@@ -213,6 +216,134 @@ int watch(int seconds, const char* payload) {
   return 0;
 }
 
+// --- hold: "files=3 tcp=2 ..." of each kind so many, until it is killed; then /tmp/held is there
+
+void must(long result, const char* what) {
+  if (result >= 0) return;
+  tell(what, result);
+  std::exit(1);
+}
+
+int open_lock_file(const char* name) {
+  const int fd = ::open(name, O_RDWR | O_CREAT, 0600);
+  must(fd, name);
+  return fd;
+}
+
+struct flock first_byte() {
+  struct flock range = {};
+  range.l_type = F_WRLCK;
+  range.l_len = 1;
+  return range;
+}
+
+void take_posix_lock() {
+  static int file = open_lock_file("/tmp/posix");
+  static off_t next = 0;
+  struct flock range = first_byte();
+  range.l_start = next++ * 2;  // side by side they would become one
+  must(::fcntl(file, F_SETLK, &range), "posix lock");
+}
+
+void take_ofd_lock() {
+  struct flock range = first_byte();
+  must(::fcntl(open_lock_file("/tmp/ofd"), F_OFD_SETLK, &range), "lock of an open file");
+}
+
+// The process that took it ends at once.
+void take_orphaned_flock() {
+  const int file = open_lock_file("/tmp/flock");
+  const pid_t taker = ::fork();
+  if (taker == 0) ::_exit(::flock(file, LOCK_EX | LOCK_NB));
+  int status = 0;
+  ::waitpid(taker, &status, 0);
+  if (status != 0) must(-1, "flock");
+}
+
+// Two descriptors and three sockets, as nobody accepts; the data waits in the third.
+void connect_without_accept() {
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  const int listener = ::socket(AF_INET, SOCK_STREAM, 0), client = ::socket(AF_INET, SOCK_STREAM, 0);
+  must(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), "bind");
+  must(::listen(listener, 1), "listen");
+  must(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), "own address");
+  must(::connect(client, reinterpret_cast<sockaddr*>(&address), size), "connect");
+  char data[10000] = {};
+  must(::send(client, data, sizeof data, 0), "send");
+}
+
+// One socket, with a datagram that nobody reads.
+void send_to_itself() {
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  const int fd = ::socket(AF_INET, SOCK_DGRAM, 0);
+  must(::bind(fd, reinterpret_cast<sockaddr*>(&address), size), "bind");
+  must(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), "own address");
+  char data[1000] = {};
+  must(::sendto(fd, data, sizeof data, 0, reinterpret_cast<sockaddr*>(&address), size), "send a datagram");
+}
+
+void make_terminal() {
+  const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
+  must(master, "terminal");
+}
+
+void queue_signal() {
+  sigset_t blocked;
+  ::sigemptyset(&blocked);
+  ::sigaddset(&blocked, SIGRTMIN);
+  ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
+  must(::sigqueue(::getpid(), SIGRTMIN, {}), "queue a signal");
+}
+
+void make_process(int own_files) {
+  const pid_t child = ::fork();
+  must(child, "process");
+  if (child != 0) return;
+  while (own_files-- > 0) must(::eventfd(0, 0), "event");
+  for (;;) ::pause();
+}
+
+struct Holding {
+  const char* name;
+  void (*take)();
+};
+constexpr Holding kHoldings[] = {
+    {"files", [] { must(::open("/dev/null", O_RDWR), "file"); }},
+    {"copies", [] { must(::dup(0), "copy"); }},
+    {"events", [] { must(::eventfd(0, 0), "event"); }},
+    {"tcp", [] { must(::socket(AF_INET, SOCK_STREAM, 0), "tcp"); }},
+    {"udp", [] { must(::socket(AF_INET, SOCK_DGRAM, 0), "udp"); }},
+    {"local", [] { must(::socket(AF_UNIX, SOCK_STREAM, 0), "local"); }},
+    {"netlink", [] { must(::socket(AF_NETLINK, SOCK_RAW, 0), "netlink"); }},
+    {"pending", connect_without_accept},
+    {"datagrams", send_to_itself},
+    {"posix", take_posix_lock},
+    {"ofd", take_ofd_lock},
+    {"flock", take_orphaned_flock},
+    {"terminals", make_terminal},
+    {"signals", queue_signal},
+    {"processes", [] { make_process(0); }},  // with what the words before made
+    {"crowd", [] { make_process(100); }},    // and with a hundred files of its own
+};
+
+int hold(int count, char** words) {
+  for (int i = 0; i < count; ++i) {
+    for (const Holding& holding : kHoldings) {
+      const size_t length = std::strlen(holding.name);
+      if (std::strncmp(words[i], holding.name, length) != 0 || words[i][length] != '=') continue;
+      for (int times = std::atoi(words[i] + length + 1); times > 0; --times) holding.take();
+    }
+  }
+  ::close(::open("/tmp/held", O_WRONLY | O_CREAT, 0600));
+  for (;;) ::pause();
+}
+
 // --- small things
 
 // A chain of directories below the working directory; deeper than a path can name.
@@ -254,6 +385,7 @@ int main(int argc, char** argv) {
   if (std::strcmp(what, "watch") == 0 && argc > 3) return watch(std::atoi(argv[2]), argv[3]);
   if (std::strcmp(what, "deep") == 0 && argc > 2) return make_deep(std::atoi(argv[2]));
   if (std::strcmp(what, "lease") == 0 && argc > 2) return hold_lease(argv[2]);
+  if (std::strcmp(what, "hold") == 0) return hold(argc - 2, argv + 2);
   if (std::strcmp(what, "signal-all") == 0 && argc > 3)
     return signal_all(std::atoi(argv[2]), std::atoi(argv[3]));
   return 0;

@@ -319,8 +319,12 @@ std::vector<std::string> Installation::leftovers() const {
     std::string command;
     ignore_errors(
         [&] { command = read_file_if_exists("/proc/" + entry + "/cmdline").value_or(""); });  // it ended
-    if (command.find("monitor-process") != std::string::npos &&
-        environment.find("HOLM_RUN_DIR=" + run_directory()) != std::string::npos)
+    if (command.find("monitor-process") == std::string::npos ||
+        environment.find("HOLM_RUN_DIR=" + run_directory()) == std::string::npos)
+      continue;
+    // What a monitor leaves to write the ledger's last sample to the disk ends by itself.
+    const std::string name = read_file_if_exists("/proc/" + entry + "/comm").value_or("");
+    if (name != "holm-sampler\n" || !eventually([&] { return !sys::exists("/proc/" + entry); }))
       found.push_back("monitor " + entry);
   }
   return found;

@@ -13,8 +13,11 @@ inline int patience() {
   return text ? std::atoi(text) : 1;
 }
 
-// HOLM_TEST_PART=2/8: this host takes the second of each eight cases in a long list of like ones, other hosts
-// take others. All where it is not set.
+// HOLM_TEST_OWN_HOST: nobody else is on this host, whose memory may be filled, and which may be given swap.
+inline bool is_own_host() { return std::getenv("HOLM_TEST_OWN_HOST") != nullptr; }
+
+// HOLM_TEST_PART=2/12: this host takes the second of each twelve cases in a long list of like ones, other
+// hosts take others. All where it is not set.
 inline bool is_in_part(size_t number) {
   const char* text = std::getenv("HOLM_TEST_PART");
   if (!text) return true;

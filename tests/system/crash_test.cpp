@@ -87,16 +87,17 @@ std::vector<Process> processes_of(const Installation& installation) {
   for (const std::string& entry : list_directory("/proc")) {
     const auto pid = parse_unsigned(entry);
     if (!pid) continue;
-    std::string environment, command, stat;
+    std::string environment, command, stat, name;
     ignore_errors([&] {  // it ended
       environment = read_file("/proc/" + entry + "/environ");
       command = read_file("/proc/" + entry + "/cmdline");
       stat = read_file("/proc/" + entry + "/stat");
+      name = trim(read_file("/proc/" + entry + "/comm"));
     });
     if (environment.find("HOLM_RUN_DIR=" + installation.run_directory()) == std::string::npos || stat.empty())
       continue;
     found.push_back({static_cast<pid_t>(*pid), stat[stat.rfind(')') + 2],
-                     command.find("monitor-process") != std::string::npos});
+                     command.find("monitor-process") != std::string::npos && name != "holm-sampler"});
   }
   return found;
 }

@@ -142,7 +142,7 @@ TEST_CASE("a root with traps where Holm mounts and writes starts safely or is re
       }
     }
   }
-  CHECK(started > part_of(50));
+  CHECK(started >= part_of(50));
   CHECK(refused > part_of(88) / 8 - 1);  // few of a part are
   CHECK(installation.holm_ok({"list", "-a", "-H"}) == "");
 }

@@ -10,17 +10,18 @@ from pathlib import Path
 from . import LabError, client, image, qemu
 
 # What each kind truly lacks: "skipped: needs ..." of anything else is a failure.
-ALL_LACK = {"a host without CAP_SYS_RESOURCE", "the devices controller of cgroup v1"}
+ALL_LACK = {"a host without CAP_SYS_RESOURCE", "promtool", "the devices controller of cgroup v1"}
 LACKS = {
     "v2": ALL_LACK | {"root, systemd as process 1"},
     "systemd": ALL_LACK | {"root, a cgroup v2 hierarchy that nobody manages"},
     "6.1": ALL_LACK | {"root, systemd as process 1"},
 }
 # In so many parts long lists of like cases are divided in an emulated host; each kind takes another.
-PARTS = 8
+PARTS = 12
 # Where the tests keep the Debian template that takes them a minute to build, and a network.
 CACHE = Path(os.environ.get("HOLM_TEST_CACHE", "/var/cache/holm-test"))
-PROGRAMS = ["cli/holm", "cli/holm-unpack", "tests/system/system_tests", "tests/system/container_probe", "tests/system/fake_loader"]
+PROGRAMS = ["cli/holm", "cli/holm-unpack", "tests/system/system_tests", "tests/system/container_probe",
+            "tests/system/container_load", "tests/system/fake_loader"]
 # What a test that failed left behind.
 SHOW_LOGS = r"""
 for log in $(find /run/holm* /tmp/holm-* -name '*.log' -size +0 2>/dev/null | head -n 40); do
@@ -67,7 +68,8 @@ def run(options):
 
 def environment(lab, kind):
     """For the tests (tests/support/slow_host.h): what they need of the host, and what an emulated one is spared."""
-    variables = {"HOLM_PROGRAM": "/holm/cli/holm", "HOLM_EXAMPLES": "/holm/examples", "HOLM_TEST_CACHE": "/holm/cache"}
+    variables = {"HOLM_PROGRAM": "/holm/cli/holm", "HOLM_EXAMPLES": "/holm/examples", "HOLM_TEST_CACHE": "/holm/cache",
+                 "HOLM_TEST_OWN_HOST": "1"}
     if lab.hosts()[0]["accelerator"] == "tcg":
         kinds = list(qemu.KINDS)
         variables["HOLM_TEST_PATIENCE"] = "6"

@@ -188,6 +188,66 @@ TEST_CASE("usage is read from v1 and from v2") {
   CHECK(usage.oom_kills == 1);
 }
 
+TEST_CASE("what went through disks is read for each of them, and throttled time with the CPU's") {
+  FakeCgroupfs v1(Kind::v1);
+  const auto on_v1 = created(v1);
+  v1.write("cpu/holm/7/cpu.stat", "nr_periods 4\nnr_throttled 2\nthrottled_time 12345\n");
+  v1.write("blkio/holm/7/blkio.throttle.io_service_bytes_recursive",
+           "8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 12288\n8:0 Discard 5\n8:0 Total 12288\n"
+           "254:1 Read 1\n254:1 Write 2\nTotal 12291\n");
+  v1.write("blkio/holm/7/blkio.throttle.io_serviced_recursive", "8:0 Read 1\n8:0 Write 2\nTotal 3\n");
+  Usage usage = on_v1->usage();
+  CHECK(usage.throttled_time == 12345ns);
+  REQUIRE(usage.io.size() == 2);
+  CHECK(usage.io[0].device == "8:0");
+  CHECK(usage.io[0].read_bytes == 4096);
+  CHECK(usage.io[0].written_bytes == 8192);
+  CHECK(usage.io[0].reads == 1);
+  CHECK(usage.io[0].writes == 2);
+  CHECK(usage.io[1].written_bytes == 2);
+  CHECK(usage.life.cpu != 0);
+  CHECK(usage.life.io != usage.life.cpu);
+
+  FakeCgroupfs v2(Kind::v2);
+  const auto on_v2 = created(v2);
+  v2.write("unified/holm/7/cpu.stat", "usage_usec 7\nthrottled_usec 3\n");
+  v2.write("unified/holm/7/io.stat", "8:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=9 dios=9\n254:1 \n");
+  usage = on_v2->usage();
+  CHECK(usage.throttled_time == 3us);
+  REQUIRE(usage.io.size() == 1);
+  CHECK(usage.io[0].read_bytes == 4096);
+  CHECK(usage.io[0].writes == 2);
+  CHECK(usage.life.cpu == usage.life.memory);
+}
+
+TEST_CASE("devices that a kernel joins to the next line, or has no number of, are nobody's") {
+  FakeCgroupfs v2(Kind::v2);
+  const auto cgroup = created(v2);
+  v2.write("unified/holm/7/io.stat",
+           "7:7 7:6 7:5 rbytes=28672 wbytes=0 rios=7 wios=0 dbytes=0 dios=0\n"
+           "(unknown) rbytes=1 wbytes=1 rios=1 wios=1 dbytes=0 dios=0\n");
+  const Usage usage = cgroup->usage();
+  REQUIRE(usage.io.size() == 1);
+  CHECK(usage.io[0].device == "7:5");
+  CHECK(usage.io[0].read_bytes == 28672);
+}
+
+TEST_CASE("counters that went with their group are not taken from another hierarchy's") {
+  FakeCgroupfs host(Kind::hybrid);
+  const auto cgroup = created(host);
+  host.write("cpu/holm/7/cpuacct.usage", "1500\n");
+  host.write("unified/holm/7/cpu.stat", "usage_usec 7\n");
+  const uint64_t life = cgroup->usage().life.cpu;
+  CHECK(cgroup->usage().cpu_time == 1500ns);
+  sys::remove_tree(host.path("cpu/holm/7"));
+  CHECK(cgroup->usage().life.cpu == 0);
+  CHECK(cgroup->usage().cpu_time == 0ns);
+  cgroup->remove();
+  cgroup->create();
+  CHECK(cgroup->usage().life.cpu != 0);
+  CHECK(life != 0);
+}
+
 TEST_CASE("freezing waits until the kernel says so, on v2 before v1's freezer") {
   FakeCgroupfs host(Kind::hybrid);
   const auto cgroup = created(host);

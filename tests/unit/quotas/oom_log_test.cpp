@@ -43,6 +43,14 @@ TEST_CASE("kills elsewhere and other records are not taken") {
   CHECK_FALSE(parse_oom_record("6,1,2,-;oom-kill:,task_memcg=/holm/7,task=,pid=,uid=", "/holm/7"));
 }
 
+TEST_CASE("what a program wrote into the kernel's log is not believed, and cannot harm") {
+  std::string forged = record("oom_memcg=/holm/7,task_memcg=/holm/7", "tail");
+  REQUIRE(parse_oom_record(forged, "/holm/7"));
+  forged.replace(0, forged.find(','), "14");  // as a write to /dev/kmsg has it: level 6 of user
+  CHECK_FALSE(parse_oom_record(forged, "/holm/7"));
+  CHECK_FALSE(parse_oom_record("6,1,2,-;oom-kill:,task_memcg=/holm/7,task=tail", "/holm/7"));
+}
+
 TEST_CASE("a process cannot name itself into another's place") {
   const auto kill =
       parse_oom_record(record("oom_memcg=/holm/7,task_memcg=/holm/7", "a,pid=1,uid=0"), "/holm/7");

@@ -44,6 +44,10 @@ count = 10
 subnet = "10.88.0.0/24"
 subnet6 = "fd00:88::/64"
 nameservers = ["192.0.2.53", "2001:db8::53"]
+[ledger]
+hours = 10
+days = 90
+months = 36
 )",
                                                     "holm.toml");
   CHECK(settings.first_id == 131072U);
@@ -52,6 +56,17 @@ nameservers = ["192.0.2.53", "2001:db8::53"]
   CHECK(netsetup::format_interface_address(settings.subnet6.value()) == "fd00:88::/64");
   REQUIRE(settings.nameservers.size() == 2);
   CHECK(netsetup::format_host_address(settings.nameservers[1]) == "2001:db8::53");
+  CHECK(settings.ledger.hours_days == 10);
+  CHECK(settings.ledger.days_days == 90);
+  CHECK(settings.ledger.months_months == 36);
+}
+
+TEST_CASE("the ledger keeps what is coarser at least as long as what is finer") {
+  CHECK(refusal("[ledger]\nhours = 500").find("'ledger.days' (400) is less than 'ledger.hours' (500)") !=
+        std::string::npos);
+  CHECK(refusal("[ledger]\nmonths = 3").find("'ledger.months' (3) are less than 'ledger.days' (400)") !=
+        std::string::npos);
+  CHECK(refusal("[ledger]\nhours = 0").find("a number of days from 1 to 3660") != std::string::npos);
 }
 
 TEST_CASE("host settings have the same quality of errors as configs") {

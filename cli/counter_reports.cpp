@@ -1,0 +1,56 @@
+#include "cli/counter_reports.h"
+
+#include <fmt/core.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "base/unit.h"
+#include "cli/usage_output.h"
+#include "runtime/observe.h"
+
+namespace holm::cli {
+namespace {
+
+void keep(const runtime::Paths& paths, const std::vector<runtime::CounterReport>& reports) {
+  try {
+    print_warnings(runtime::keep_counters(paths, reports));
+  } catch (const Error& error) {
+    print_warning("the ledger does not have this yet: " + error.message());
+  }
+}
+
+}  // namespace
+
+CounterReports read_reports(const Program& program, const runtime::Installation& installation,
+                            const runtime::CounterReader& reader, const std::vector<std::string>& names,
+                            IfStopped if_stopped) {
+  const runtime::Paths& paths = installation.paths;
+  if (!reader.problem().empty()) print_warning(reader.problem());
+  CounterReports all;
+  const auto read = [&](const std::string& name) {
+    const bool was_running = runtime::observe(paths, reader.layout(), name).has_init();
+    auto report = was_running ? reader.read(name) : std::nullopt;
+    if (report) {
+      for (const std::string& warning : report->warnings)
+        print_warning(fmt::format("container '{}': {}", name, warning));
+      all.reports.push_back(std::move(*report));
+    } else if (was_running) {
+      print_warning(fmt::format("container '{}' is left out: it has just ended or just begins", name));
+    } else if (if_stopped == IfStopped::error) {
+      throw runtime::not_running(name);
+    }
+  };
+  all.status = for_each_name(program, names, read);
+  keep(paths, all.reports);
+  return all;
+}
+
+std::chrono::milliseconds parse_time(const std::string& text, const char* option) {
+  const auto time = parse_duration(text);
+  if (!time)
+    throw usage_error(fmt::format("'{}' of '{}' is no time", printable(text), option))
+        .hint("for example 10, 500ms, 2m");
+  return *time;
+}
+
+}  // namespace holm::cli

@@ -1,0 +1,108 @@
+#include "runtime/settle.h"
+
+#include <fmt/core.h>
+
+#include <thread>
+
+#include "base/error.h"
+#include "base/step.h"
+#include "base/sys.h"
+#include "runtime/cleanup.h"
+#include "runtime/frozen_moment.h"
+#include "runtime/launch.h"
+#include "runtime/spawn_monitor.h"
+
+namespace holm::runtime {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+bool has_left_over(const Installation& installation, uint32_t number) {
+  return container_cgroup(installation.paths, number)->exists();
+}
+
+bool is_populated(const Installation& installation, uint32_t number) {
+  const auto cgroup = container_cgroup(installation.paths, number);
+  return cgroup->exists() && !cgroup->processes().empty();
+}
+
+void write_stopped(const Installation& installation, State state, const std::string& reason) {
+  state.phase = Phase::stopped;
+  state.init = {};
+  state.monitor = {};
+  if (state.last_exit) {
+    state.last_exit->reason +=
+        "; its monitor was killed";  // so that the restart which that announces does not come
+  } else {
+    state.last_exit = ExitRecord{.status = kExitHolmFailed, .reason = reason, .at = std::time(nullptr)};
+  }
+  write_state(installation.paths, state);
+}
+
+// Looks when the monitor has dealt with an end of init that came just now: it writes what becomes of it.
+Observation await_what_is_stopping(const Installation& installation, const std::string& name) {
+  const auto end = Clock::now() + kMonitorPatience;
+  for (;;) {
+    Observation seen = look(installation, name);
+    if (seen.condition != Condition::stopping || Clock::now() >= end) return seen;
+    sys::pidfd_wait_ended(seen.monitor.get(), milliseconds(2));
+  }
+}
+
+}  // namespace
+
+Observation look(const Installation& installation, const std::string& name) {
+  return observe(installation.paths, quotas::detect_cgroup_layout(), name);
+}
+
+void settle(const Installation& installation, const std::string& name) {
+  Observation seen = await_what_is_stopping(installation, name);
+  if (seen.has_init()) end_forgotten_moment(installation.paths, name, seen.state->number);
+  if (seen.condition == Condition::orphaned) {
+    step("adopt the container", [&] {
+      MonitorOptions options;
+      options.name = name;
+      options.adopt = true;
+      options.remove_when_stopped = seen.state->remove_when_stopped;
+      spawn_monitor(installation.paths, options, nullptr, {});
+      // Until its socket listens, an announcement would be lost.
+      for (int attempt = 0; attempt < 200 && look(installation, name).condition == Condition::orphaned;
+           ++attempt)
+        std::this_thread::sleep_for(milliseconds(5));
+    });
+    return;
+  }
+  if (seen.monitor || !container_exists(installation.paths, name)) return;
+  if (is_outlived(installation.paths, name)) {
+    step("remove what the last boot left",
+         [&] { remove_container_files(installation.paths, name, RunDirectory::keep); });
+    return;
+  }
+  uint32_t number = 0;
+  ignore_errors(
+      [&] { number = load_identity(installation.paths, name).number; });  // damaged: nothing to find it by
+  if (seen.condition == Condition::damaged) {
+    // Whose processes these are is not known: perhaps a newer Holm's, or those of a monitor that will write
+    // its record anew. Without any the record tells nothing that is still true.
+    if (number == 0 || is_populated(installation, number)) return;
+    step("drop the damaged record",
+         [&] { sys::remove_file(installation.paths.runtime(name) + "/state.json"); });
+  }
+  const bool unfinished = seen.state && seen.state->phase != Phase::stopped;
+  if (number == 0 || (!unfinished && !has_left_over(installation, number))) return;
+  step("clean up after a killed monitor", [&] {
+    remove_kernel_objects(installation.paths, number, last_look_of(installation.paths, name));
+    if (unfinished)
+      write_stopped(installation, *seen.state, "its monitor was killed before init ran or after it ended");
+  });
+}
+
+void adopt_if_orphaned(const Installation& installation, const std::string& name) {
+  require_container(installation.paths, name);
+  if (look(installation, name).condition != Condition::orphaned) return;
+  const FileLock lock = lock_container(installation.paths, name);
+  settle(installation, name);
+}
+
+}  // namespace holm::runtime
