@@ -216,8 +216,8 @@ TEST_CASE("payloads that will not go are gone within the grace time and 2 s") {
       {"deaf", shell("trap '' TERM INT HUP USR1 USR2 PWR; touch /tmp/up; while :; do sleep 1; done")},
       {"crowd", shell("trap '' TERM; for i in $(seq 200); do (trap \"\" TERM; sleep 1000) & done; touch "
                       "/tmp/up; wait; sleep 1000")},
-      {"bomb", shell("touch /tmp/up; bomb() { bomb | bomb & }; bomb; while :; do sleep 0.1; done") +
-                   "[pids]\nlimit = 100\n"},
+      {"bomb",
+       shell("touch /tmp/up; bomb() { bomb | bomb & }; bomb; exec sleep 1000") + "[pids]\nlimit = 100\n"},
       {"zombies", shell("touch /tmp/up; (for i in $(seq 50); do (exit 0) & done; exec sleep 1000) & trap '' "
                         "TERM; while :; do sleep 1; done")},
       {"stopped", shell("sh -c 'touch /tmp/up; kill -STOP $$' & trap '' TERM; while :; do sleep 1; done")},
