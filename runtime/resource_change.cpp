@@ -135,8 +135,8 @@ class ResourceChange {
     undo.push("put the limits back", [this, live, after] { write_limits(after.spec, live.spec); });
     report_.warnings = step("write limits", [&] { return write_limits(live.spec, after.spec); });
     const std::string path = live_config_path(installation_.paths, seen.name);
+    step("record what the run has", [&] { replace_file(path, after.text); });  // or it stays what it was
     undo.push("put the run's config back", [path, live] { replace_file(path, live.text); });
-    step("record what the run has", [&] { replace_file(path, after.text); });
     save(saved, next, undo);
     step("lower process limits",
          [&] { write_process_limits(Direction::lower, seen, live.spec, after.spec, undo); });
