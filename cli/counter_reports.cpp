@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "base/unit.h"
 #include "cli/usage_output.h"
-#include "runtime/observe.h"
 
 namespace holm::cli {
 namespace {
@@ -28,13 +27,14 @@ CounterReports read_reports(const Program& program, const runtime::Installation&
   if (!reader.problem().empty()) print_warning(reader.problem());
   CounterReports all;
   const auto read = [&](const std::string& name) {
-    const bool was_running = runtime::observe(paths, reader.layout(), name).has_init();
-    auto report = was_running ? reader.read(name) : std::nullopt;
+    const runtime::Observation seen = runtime::observe(paths, reader.layout(), name);
+    all.conditions[name] = seen.condition;
+    auto report = reader.read(seen);
     if (report) {
       for (const std::string& warning : report->warnings)
         print_warning(fmt::format("container '{}': {}", name, warning));
       all.reports.push_back(std::move(*report));
-    } else if (was_running) {
+    } else if (seen.has_init()) {
       print_warning(fmt::format("container '{}' is left out: it has just ended or just begins", name));
     } else if (if_stopped == IfStopped::error) {
       throw runtime::not_running(name);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@ namespace holm::cli {
 
 struct CounterReports {
   std::vector<runtime::CounterReport> reports;
+  std::map<std::string, runtime::Condition> conditions;  // of all that were looked at
   int status = 0;  // the exit status of the first container that could not be read
 };
 

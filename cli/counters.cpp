@@ -85,13 +85,13 @@ class Look {
     const auto installation = runtime::open_installation();
     const runtime::CounterReader reader(installation, wish_.patience, wish_.span());
     for (const std::string& name : options_.names) runtime::require_container(installation.paths, name);
-    auto [reports, status] =
+    CounterReports read =
         options_.names.empty()
             ? read_reports(program_, installation, reader, runtime::container_names(installation.paths),
                            IfStopped::skip)
             : read_reports(program_, installation, reader, options_.names, IfStopped::error);
-    for (runtime::CounterReport& report : reports) add(installation.paths, report);
-    return status;
+    for (runtime::CounterReport& report : read.reports) add(installation.paths, report);
+    return read.status;
   }
 
   bool is_empty() const { return containers_.empty(); }

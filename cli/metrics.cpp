@@ -20,16 +20,13 @@ struct MetricOptions {
   bool all = false;
 };
 
-std::vector<runtime::Observation> observe_named(const runtime::Installation& installation,
-                                                const quotas::CgroupLayout& layout,
-                                                const std::vector<std::string>& names) {
-  if (names.empty()) return runtime::observe_all(installation.paths, layout);
-  std::vector<runtime::Observation> observed;
-  for (const std::string& name : std::set<std::string>(names.begin(), names.end())) {
-    runtime::require_container(installation.paths, name);
-    observed.push_back(runtime::observe(installation.paths, layout, name));
-  }
-  return observed;
+// A series must not be there twice.
+std::vector<std::string> chosen_containers(const runtime::Paths& paths,
+                                           const std::vector<std::string>& names) {
+  if (names.empty()) return runtime::container_names(paths);
+  for (const std::string& name : names) runtime::require_container(paths, name);
+  const std::set<std::string> chosen(names.begin(), names.end());
+  return {chosen.begin(), chosen.end()};
 }
 
 // node_exporter reads what ends so, and nothing else.
@@ -47,12 +44,9 @@ int metrics(const Program& program, const MetricOptions& options) {
   require_root();
   const auto installation = runtime::open_installation();
   const runtime::CounterReader reader(installation, patience, runtime::CounterSpan::life);
-  const auto observed = observe_named(installation, reader.layout(), options.names);
-  std::vector<std::string> running;
-  for (const runtime::Observation& seen : observed)
-    if (seen.has_init()) running.push_back(seen.name);
-  const CounterReports read = read_reports(program, installation, reader, running, IfStopped::skip);
-  const auto families = runtime::make_metrics(observed, read.reports);
+  const auto names = chosen_containers(installation.paths, options.names);
+  const CounterReports read = read_reports(program, installation, reader, names, IfStopped::skip);
+  const auto families = runtime::make_metrics(read.conditions, read.reports);
   if (options.textfile.empty())
     print_output(quotas::format_metrics(families, quotas::Exposition::openmetrics));
   else

@@ -1,7 +1,6 @@
 #include "runtime/account_reader.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <ctime>
 
@@ -63,10 +62,9 @@ void add_link_meters(LedgerSample& sample, const std::vector<LinkTraffic>& links
 void add_run(AccountReading& reading, const State& state, std::optional<int64_t> ended_ns) {
   LedgerSample& sample = reading.sample;
   if (state.init.pid <= 0 || state.boot_id != sample.boot_id) return;
-  static const int64_t tick = kSecond / ::sysconf(_SC_CLK_TCK);
   quotas::RunClock run;
   run.id = fmt::format("{}/{}/{}", state.boot_id, state.init.pid, state.init.start_time);
-  run.begin_ns = static_cast<int64_t>(state.init.start_time) * tick;
+  run.begin_ns = start_ns(state.init);
   run.until_ns = ended_ns.value_or(sample.boottime_ns);
   run.has_ended = ended_ns.has_value();
   if (!ended_ns) {

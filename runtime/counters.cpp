@@ -1,7 +1,6 @@
 #include "runtime/counters.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -13,18 +12,9 @@
 #include "quotas/disk_use.h"
 #include "quotas/process_facts.h"
 #include "runtime/account_reader.h"
-#include "runtime/observe.h"
 
 namespace holm::runtime {
 namespace {
-
-std::vector<quotas::Traffic> container_traffic(const Paths& paths, const StoredContainer& container,
-                                               const HostLinks& links) {
-  std::vector<std::string> interfaces;
-  for (const auto& nic : container.config.spec.networks) interfaces.push_back(nic.name);
-  const uint32_t number = container.identity.number;
-  return interface_traffic(paths, number, links.of(number), interfaces);
-}
 
 // Where a container's own files are: above its template, or all of its directory.
 std::string own_files(const Paths& paths, const StoredContainer& container) {
@@ -79,14 +69,13 @@ CounterReader::CounterReader(const Installation& installation, CounterPatience p
   }
 }
 
-std::optional<CounterReport> CounterReader::read(const std::string& name) const {
-  const Observation seen = observe(installation_.paths, layout_, name);
+std::optional<CounterReport> CounterReader::read(const Observation& seen) const {
   if (!seen.has_init() || seen.condition == Condition::starting) return std::nullopt;
-  const StoredContainer container = load_running_container(installation_, name);
+  const StoredContainer container = load_running_container(installation_, seen.name);
   const auto cgroup =
       quotas::make_cgroup(layout_, installation_.paths.cgroup_parent(), container.identity.number);
   CounterReport report;
-  report.name = name;
+  report.name = seen.name;
   report.number = container.identity.number;
   report.uuid = container.identity.uuid;
   report.started_at = seen.state->started_at;
@@ -94,9 +83,7 @@ std::optional<CounterReport> CounterReader::read(const std::string& name) const 
   try {
     // What moves fastest is read first and close together; what takes longest, last.
     const quotas::Usage usage = cgroup->look(quotas::Cgroup::Depth::all, report.facts);
-    const auto traffic =
-        container_traffic(installation_.paths, container,
-                          is_newer_than_links(seen.state->init) ? HostLinks(installation_.paths) : links_);
+    const auto traffic = traffic_of(*seen.state);
     if (patience_.processes.count() > 0)
       report.warnings = quotas::add_process_facts(cgroup->processes(), seen.state->init.pid,
                                                   patience_.processes, report.facts);
@@ -133,10 +120,12 @@ void CounterReader::add_earlier(CounterReport& report) const {
   report.counters = quotas::merge(base_counters(bases), report.counters);
 }
 
-// Then the links may be those of an earlier run, or of another container that had its number.
-bool CounterReader::is_newer_than_links(const ProcessId& init) const {
-  static const auto ticks = static_cast<uint64_t>(::sysconf(_SC_CLK_TCK));
-  return (init.start_time + 1) * (1'000'000'000 / ticks) >= static_cast<uint64_t>(links_read_ns_);
+// The links of one that is newer than they are may be those of an earlier run, or of another container that
+// had its number.
+std::vector<quotas::Traffic> CounterReader::traffic_of(const State& state) const {
+  const bool is_older = start_ns(state.init) + clock_tick_ns() < links_read_ns_;
+  const auto links = is_older ? links_.of(state.number) : HostLinks(installation_.paths).of(state.number);
+  return interface_traffic(installation_.paths, state.number, links, state.interfaces);
 }
 
 AccountReport keep_counters(const Paths& paths, const std::vector<CounterReport>& reports) {

@@ -13,7 +13,7 @@
 #include "runtime/account.h"
 #include "runtime/container_store.h"
 #include "runtime/host_links.h"
-#include "runtime/state.h"
+#include "runtime/observe.h"
 
 namespace holm::runtime {
 
@@ -49,12 +49,12 @@ class CounterReader {
   const quotas::CgroupLayout& layout() const { return layout_; }
   // Why the counters are of this run alone although more was asked for; "" where they are not.
   const std::string& problem() const { return problem_; }
-  // Nothing where it is not running, or ended while it was looked at.
-  std::optional<CounterReport> read(const std::string& name) const;
+  // Nothing where it was not running, or ended while it was looked at.
+  std::optional<CounterReport> read(const Observation& seen) const;
 
  private:
   void add_earlier(CounterReport& report) const;
-  bool is_newer_than_links(const ProcessId& init) const;
+  std::vector<quotas::Traffic> traffic_of(const State& state) const;
 
   const Installation& installation_;
   CounterPatience patience_;

@@ -140,13 +140,13 @@ constexpr std::array<ColumnMetric, 5> kColumnMetrics = {{
      "How often more was refused since the container was created."},
 }};
 
-MetricFamily states(const std::vector<Observation>& observed) {
+MetricFamily states(const std::map<std::string, Condition>& conditions) {
   MetricFamily family{"holm_container_state",
                       MetricType::gauge,
                       "1 for the state that the container is in: running, stopped, paused, ...",
                       {}};
-  for (const Observation& seen : observed)
-    family.samples.push_back({{{"name", seen.name}, {"state", condition_name(seen.condition)}}, "1"});
+  for (const auto& [name, condition] : conditions)
+    family.samples.push_back({{{"name", name}, {"state", condition_name(condition)}}, "1"});
   return family;
 }
 
@@ -202,9 +202,9 @@ MetricFamily of_reports(const char* name, const char* help, const std::vector<Co
 
 }  // namespace
 
-std::vector<MetricFamily> make_metrics(const std::vector<Observation>& observed,
+std::vector<MetricFamily> make_metrics(const std::map<std::string, Condition>& conditions,
                                        const std::vector<CounterReport>& reports) {
-  std::vector<MetricFamily> families = {states(observed)};
+  std::vector<MetricFamily> families = {states(conditions)};
   families.push_back(of_reports("container_start_time_seconds", "When it was started, since the epoch.",
                                 reports, [](const CounterReport& report) { return report.started_at; }));
   families.push_back(of_reports("holm_container_restarts", "Restarts since a person started it.", reports,

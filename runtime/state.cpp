@@ -1,6 +1,7 @@
 #include "runtime/state.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -93,6 +94,15 @@ bool is_alive(const ProcessId& process) {
   if (process.pid > 0)
     ignore_errors([&] { stat = stat_of(process.pid); });  // ESRCH while reading: it is gone
   return stat && stat->second == process.start_time && stat->first != 'Z';
+}
+
+int64_t clock_tick_ns() {
+  static const int64_t tick = 1'000'000'000 / ::sysconf(_SC_CLK_TCK);
+  return tick;
+}
+
+int64_t start_ns(const ProcessId& process) {
+  return static_cast<int64_t>(process.start_time) * clock_tick_ns();
 }
 
 std::optional<UniqueFd> open_process(const ProcessId& process) {

@@ -28,6 +28,10 @@ std::optional<UniqueFd> open_process(const ProcessId& process);
 // Whether it lives at this moment: cheaper than a pidfd, for whoever does nothing with it.
 bool is_alive(const ProcessId& process);
 
+// The length of such a tick, and when the process started: the begin of its tick on CLOCK_BOOTTIME.
+int64_t clock_tick_ns();
+int64_t start_ns(const ProcessId& process);
+
 enum class Phase {
   starting,    // the monitor is building it
   running,     // init executes
