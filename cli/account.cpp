@@ -52,10 +52,9 @@ void adopt(const Program& program, const runtime::Installation& installation,
 // 1 where anything was not as it should be, so that a timer's unit shows it.
 int sample_once(const Program& program, const runtime::Installation& installation,
                 const std::vector<std::string>& names) {
-  const auto report = names.empty() ? runtime::sample_all_accounts(installation.paths)
+  const auto report = names.empty() ? runtime::sample_all_accounts(installation)
                                     : runtime::sample_accounts(installation.paths, names);
   print_warnings(report);
-  if (names.empty()) runtime::roll_up_ledger(installation);
   adopt(program, installation, report.orphans);
   return report.notes.empty() && report.warnings.empty() ? 0 : kExitFailed;
 }

@@ -29,6 +29,7 @@ struct Sampled {
 std::vector<quotas::LedgerSample> read_samples(const Paths& paths, std::span<const std::string> names,
                                                std::optional<int64_t> ended_ns, AccountReport& report) {
   const AccountReader reader(paths, names);
+  report.uuids = reader.uuids();
   std::vector<quotas::LedgerSample> samples;
   for (const std::string& name : names) {
     try {
@@ -82,7 +83,7 @@ void write_batch(quotas::Ledger& ledger, const Paths& paths, std::span<const std
   if (!sampled.kept_files.empty()) quotas::tidy_ledger(paths.ledger(), Durability::survives_crash);
   for (const std::string& file : sampled.kept_files) remove_kept(file);
   report.counted += sampled.report.counted;
-  for (const auto list : {&AccountReport::warnings, &AccountReport::orphans})
+  for (const auto list : {&AccountReport::warnings, &AccountReport::orphans, &AccountReport::uuids})
     std::ranges::move(sampled.report.*list, std::back_inserter(report.*list));
 }
 
@@ -115,11 +116,19 @@ AccountReport sample_accounts(const Paths& paths, const std::vector<std::string>
   return report;
 }
 
-AccountReport sample_all_accounts(const Paths& paths) {
+AccountReport sample_all_accounts(const Installation& installation) {
+  const Paths& paths = installation.paths;
   if (!sys::exists(paths.state)) return {};
   auto ledger = quotas::Ledger::open(paths.ledger());
-  AccountReport report = sample_into(ledger, paths, container_names(paths), std::nullopt);
+  const std::vector<std::string> names = container_names(paths);
+  AccountReport report = sample_into(ledger, paths, names, std::nullopt);
   take_in_kept(ledger, paths, report.warnings);
+  std::vector<std::string> existing = report.uuids;
+  // One that cannot be read may be any of the known: then none is taken for gone.
+  if (existing.size() < names.size())
+    for (const auto& container : ledger.containers()) existing.push_back(container.uuid);
+  ledger.roll_up(installation.settings.ledger, std::time(nullptr), existing);
+  quotas::tidy_ledger(paths.ledger(), Durability::survives_crash);
   report.notes = ledger.notes();
   return report;
 }
@@ -131,23 +140,6 @@ std::vector<std::string> take_in_kept_samples(const Paths& paths) {
   warnings.clear();
   take_in_kept(ledger, paths, warnings);
   return warnings;
-}
-
-void roll_up_ledger(const Installation& installation) {
-  const Paths& paths = installation.paths;
-  if (!sys::exists(paths.ledger())) return;
-  std::vector<std::string> existing;
-  for (const std::string& name : container_names(paths)) {
-    // One that cannot be read may be any of the known: then none is taken for gone.
-    try {
-      existing.push_back(load_identity(paths, name).uuid);
-    } catch (const Error&) {
-      for (const auto& container : quotas::Ledger::open(paths.ledger()).containers())
-        existing.push_back(container.uuid);
-    }
-  }
-  quotas::Ledger::open(paths.ledger()).roll_up(installation.settings.ledger, std::time(nullptr), existing);
-  quotas::tidy_ledger(paths.ledger(), Durability::survives_crash);
 }
 
 void sample_after_change(const Paths& paths, const std::string& name) noexcept {

@@ -18,6 +18,7 @@ struct AccountReport {
   std::vector<std::string> warnings;  // counters that ran backwards, containers that cannot be read
   std::vector<std::string> notes;     // about the ledger itself: Ledger::notes
   std::vector<std::string> orphans;   // containers that run without a monitor
+  std::vector<std::string> uuids;     // of all those asked for that can be read
 };
 
 // Counts what these containers used since their last samples. Throws where the ledger cannot be written: then
@@ -25,12 +26,11 @@ struct AccountReport {
 AccountReport sample_accounts(const Paths& paths, const std::vector<std::string>& names,
                               Durability durability = Durability::survives_crash,
                               std::optional<int64_t> ended_ns = std::nullopt);
-// All containers, and what was kept of those that are gone.
-AccountReport sample_all_accounts(const Paths& paths);
-// The latter alone; what is wrong with them.
+// All containers, and what was kept of those that are gone; then the ledger is rolled up as the host's
+// settings say.
+AccountReport sample_all_accounts(const Installation& installation);
+// What was kept alone; what is wrong with it.
 std::vector<std::string> take_in_kept_samples(const Paths& paths);
-// Rolls the ledger up as the host's settings say.
-void roll_up_ledger(const Installation& installation);
 
 // After a change that worked, whatever becomes of the sample: the next one counts the same.
 void sample_after_change(const Paths& paths, const std::string& name) noexcept;

@@ -111,6 +111,12 @@ AccountReader::AccountReader(const Paths& paths, std::span<const std::string> na
       known_(known(paths, names)),
       links_(paths) {}
 
+std::vector<std::string> AccountReader::uuids() const {
+  std::vector<std::string> uuids;
+  for (const auto& [name, known] : known_) uuids.push_back(known.identity.uuid);
+  return uuids;
+}
+
 std::optional<AccountReading> AccountReader::read(const std::string& name,
                                                   std::optional<int64_t> ended_ns) const {
   const auto place = known_.find(name);

@@ -40,6 +40,8 @@ class AccountReader {
   // read.
   std::optional<AccountReading> read(const std::string& name,
                                      std::optional<int64_t> ended_ns = std::nullopt) const;
+  // Of those whose identity can be read.
+  std::vector<std::string> uuids() const;
 
  private:
   Paths paths_;
