@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <string>
 
@@ -17,17 +18,23 @@
 namespace holm::quotas {
 namespace {
 
-// The kernel goes through its whole list again for each page that is read, with all locking stopped: a
-// payload with a million locks must not make that a minute. 4 MiB are some 70 000 locks.
+using Clock = std::chrono::steady_clock;
+
+// The kernel goes through its whole list again for each page that is read, with all locking stopped, and
+// waits for each process that is just locking: a payload with a million locks, or a hundred processes that
+// lock all the time, must not make that a minute. 4 MiB are some 70 000 locks.
 constexpr size_t kMaxText = 4 << 20;
+constexpr std::chrono::seconds kMaxTime(2);
 
 // The file's begin, whole lines only.
-std::string read_begin(const char* path) {
+std::string read_begin(const char* path, Clock::time_point end, bool& is_complete) {
   std::string text;
   const UniqueFd fd(::open(path, O_RDONLY | O_CLOEXEC));
   if (!fd) return text;
   char buffer[65536];
-  for (ssize_t size = 1; size > 0 && text.size() < kMaxText;) {
+  for (ssize_t size = 1; size > 0;) {
+    is_complete = text.size() < kMaxText && Clock::now() < end;
+    if (!is_complete) break;
     size = ::read(fd.get(), buffer, sizeof buffer);
     if (size > 0) text.append(buffer, static_cast<size_t>(size));
   }
@@ -75,12 +82,20 @@ LockCount count_lock_lines(std::string_view text, const std::unordered_set<pid_t
   return count;
 }
 
-uint64_t count_file_locks(const ProcessCensus& census) {
-  LockCount count = count_lock_lines(read_begin("/proc/locks"), census.processes,
-                                     [](pid_t process) { return ::kill(process, 0) == 0 || errno != ESRCH; });
-  if (count.orphan == 0) return count.held;
-  for (const OpenFile& file : census.named_files) count.held += locks_of_file(file, census.processes);
-  return count.held;
+HeldLocks count_file_locks(const ProcessCensus& census) {
+  const auto end = Clock::now() + kMaxTime;
+  HeldLocks held;
+  const LockCount count =
+      count_lock_lines(read_begin("/proc/locks", end, held.is_complete), census.processes,
+                       [](pid_t process) { return ::kill(process, 0) == 0 || errno != ESRCH; });
+  held.count = count.held;
+  if (count.orphan == 0) return held;
+  for (const OpenFile& file : census.named_files) {
+    if (!held.is_complete) break;
+    held.count += locks_of_file(file, census.processes);
+    held.is_complete = Clock::now() < end;
+  }
+  return held;
 }
 
 }  // namespace holm::quotas

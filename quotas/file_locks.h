@@ -19,8 +19,12 @@ struct LockCount {
 LockCount count_lock_lines(std::string_view text, const std::unordered_set<pid_t>& processes,
                            const std::function<bool(pid_t)>& is_alive);
 
+struct HeldLocks {
+  uint64_t count = 0;
+  bool is_complete = true;  // false: the host's processes hold more than could be looked at
+};
 // Locks and leases that the container holds. A lock that belongs to an open file may have outlived the
 // process that took it: then the files that the census found are asked.
-uint64_t count_file_locks(const ProcessCensus& census);
+HeldLocks count_file_locks(const ProcessCensus& census);
 
 }  // namespace holm::quotas

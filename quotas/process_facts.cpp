@@ -36,7 +36,8 @@ std::vector<std::string> add_process_facts(const std::vector<pid_t>& processes, 
   facts.tcp_sockets = census.tcp_sockets.size();
   facts.other_sockets = census.other_sockets.size();
   facts.private_memory = census.private_memory;
-  facts.file_locks = count_file_locks(census);
+  const HeldLocks locks = count_file_locks(census);
+  facts.file_locks = locks.count;
   if (is_own(users, "user")) {
     uint64_t queued = 0;
     for (const auto& [user, signals] : census.queued_signals) queued += signals;
@@ -45,11 +46,15 @@ std::vector<std::string> add_process_facts(const std::vector<pid_t>& processes, 
   add_network_facts(network.get(), is_own(network, "net"), census, patience, facts);
   add_pty_facts(init, facts);
 
-  if (census.is_complete) return {};
-  return {fmt::format(
-      "its {} processes hold more open files than could be looked at in {} s of CPU time: numfile, "
-      "numtcpsock, numothersock and privvmpages are too small",
-      processes.size(), patience.count() / 1000)};
+  std::vector<std::string> warnings;
+  if (!census.is_complete)
+    warnings.push_back(fmt::format(
+        "its {} processes hold more open files than could be looked at in {} s of CPU time: numfile, "
+        "numtcpsock, numothersock and privvmpages are too small",
+        processes.size(), patience.count() / 1000));
+  if (!locks.is_complete)
+    warnings.emplace_back("the host has more file locks than could be looked at: numflock is too small");
+  return warnings;
 }
 
 }  // namespace holm::quotas

@@ -236,7 +236,7 @@ TEST_CASE("locks of each kind are found, also one whose taker has ended") {
     int status = 0;
     if (::waitpid(taker, &status, 0) != taker || status != 0) ::_exit(1);
   });
-  CHECK(count_file_locks(census_of({child.pid()})) == 3);
+  CHECK(count_file_locks(census_of({child.pid()})).count == 3);
 }
 
 TEST_CASE("only devpts counts as one") {
