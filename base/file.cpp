@@ -20,10 +20,17 @@ std::string parent_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// A file that this process alone writes. One of that name is left from a process that died, or put there by
+// whoever else may write to the directory: it goes.
+UniqueFd make_new(const std::string& path, mode_t mode) {
+  ::unlink(path.c_str());
+  return sys::open(path, O_WRONLY | O_CREAT | O_EXCL, mode);
+}
+
 void replace(const std::string& path, std::string_view content, mode_t mode, Durability durability) {
   const std::string temporary = fmt::format("{}.{}.new", path, ::getpid());
   try {
-    const UniqueFd fd = sys::open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
+    const UniqueFd fd = make_new(temporary, mode);
     sys::write_all(fd.get(), content, path);
     if (durability == Durability::survives_crash) sys::sync_fd(fd.get(), path);
     sys::rename(temporary, path);

@@ -77,11 +77,10 @@ int sample(const Program& program, const AccountOptions& options) {
   const auto installation = runtime::open_installation();
   for (const std::string& name : options.names) runtime::require_container(installation.paths, name);
   if (options.every.empty()) return sample_once(program, installation, options.names);
-  const auto interval = parse_duration(options.every);
-  if (!interval || *interval < std::chrono::seconds(1))
-    throw usage_error(fmt::format("'{}' is no time of at least 1s", printable(options.every)))
-        .hint("for example 10s, 5m, 1h");
-  sample_every(program, installation, options, *interval);
+  const milliseconds interval = parse_time(options.every, "--every");
+  if (interval < std::chrono::seconds(1))
+    throw usage_error("'--every' is less than 1s").hint("for example 10s, 5m, 1h");
+  sample_every(program, installation, options, interval);
 }
 
 // --- usage

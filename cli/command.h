@@ -1,7 +1,9 @@
 // What the verbs of the command line share.
 #pragma once
 
+#include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -59,6 +61,9 @@ int for_each_name(const Program& program, const std::vector<std::string>& names,
 void print_error(const Error& error, const Globals& globals);
 void print_warning(const std::string& text);
 void print_output(const std::string& text);  // throws when standard output cannot take it
+
+// The time of an option: "10", "500ms", "2m".
+std::chrono::milliseconds parse_time(const std::string& text, const char* option);
 
 // "NAME=VALUE" words; throws a usage error for others.
 std::map<std::string, std::string> parse_environment(const std::vector<std::string>& words);

@@ -3,8 +3,6 @@
 #include <fmt/core.h>
 
 #include "base/error.h"
-#include "base/text.h"
-#include "base/unit.h"
 #include "cli/usage_output.h"
 
 namespace holm::cli {
@@ -43,14 +41,6 @@ CounterReports read_reports(const Program& program, const runtime::Installation&
   all.status = for_each_name(program, names, read);
   keep(paths, all.reports);
   return all;
-}
-
-std::chrono::milliseconds parse_time(const std::string& text, const char* option) {
-  const auto time = parse_duration(text);
-  if (!time)
-    throw usage_error(fmt::format("'{}' of '{}' is no time", printable(text), option))
-        .hint("for example 10, 500ms, 2m");
-  return *time;
 }
 
 }  // namespace holm::cli

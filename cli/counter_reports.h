@@ -1,7 +1,6 @@
 // Reads counters for the verbs that show them.
 #pragma once
 
-#include <chrono>
 #include <map>
 #include <string>
 #include <vector>
@@ -23,8 +22,5 @@ enum class IfStopped { skip, error };
 CounterReports read_reports(const Program& program, const runtime::Installation& installation,
                             const runtime::CounterReader& reader, const std::vector<std::string>& names,
                             IfStopped if_stopped);
-
-// The time of an option: "10", "500ms", "2m".
-std::chrono::milliseconds parse_time(const std::string& text, const char* option);
 
 }  // namespace holm::cli

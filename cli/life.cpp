@@ -43,14 +43,6 @@ void print_warnings(const runtime::State& state) {
     print_warning(fmt::format("container '{}': {}", state.name, warning));
 }
 
-milliseconds parse_timeout(const std::string& text, milliseconds otherwise) {
-  if (text.empty()) return otherwise;
-  const auto timeout = parse_duration(text);
-  if (!timeout)
-    throw usage_error(fmt::format("'{}' is no time", printable(text))).hint("for example 10, 500ms, 2m");
-  return *timeout;
-}
-
 int parse_signal(const std::string& text) {
   const std::string name = text.starts_with("SIG") ? text.substr(3) : text;
   if (const auto number = parse_unsigned(name); number && *number >= 1 && *number < NSIG)
@@ -176,7 +168,7 @@ int run(const LifeOptions& options, const std::vector<std::string>& command) {
 int stop(const Program& program, const LifeOptions& options, runtime::Intent intent) {
   const auto installation = open_as_root();
   runtime::StopOptions stop_options;
-  stop_options.timeout = parse_timeout(options.timeout, stop_options.timeout);
+  if (!options.timeout.empty()) stop_options.timeout = parse_time(options.timeout, "--timeout");
   stop_options.intent = intent;
   stop_options.kill_at_once = options.force;
   if (options.all == !options.names.empty())
@@ -199,7 +191,7 @@ int act_on_each(const Program& program, const LifeOptions& options, Act&& act) {
 int wait(const LifeOptions& options) {
   const auto installation = open_as_root();
   std::optional<milliseconds> timeout;
-  if (!options.timeout.empty()) timeout = parse_timeout(options.timeout, milliseconds(0));
+  if (!options.timeout.empty()) timeout = parse_time(options.timeout, "--timeout");
   const auto status = runtime::wait(installation, options.name, timeout);
   if (status) return *status;
   throw Error(fmt::format("container '{}' has not stopped within {}", options.name, options.timeout))

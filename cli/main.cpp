@@ -202,6 +202,14 @@ void print_warning(const std::string& text) { fmt::print(stderr, "holm: warning:
 
 void print_output(const std::string& text) { sys::write_all(STDOUT_FILENO, text, "standard output"); }
 
+std::chrono::milliseconds parse_time(const std::string& text, const char* option) {
+  const auto time = parse_duration(text);
+  if (!time)
+    throw usage_error(fmt::format("'{}' of '{}' is no time", printable(text), option))
+        .hint("for example 10, 500ms, 2m");
+  return *time;
+}
+
 std::map<std::string, std::string> parse_environment(const std::vector<std::string>& words) {
   std::map<std::string, std::string> environment;
   for (const std::string& word : words) {

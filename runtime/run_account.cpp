@@ -31,6 +31,16 @@ constexpr milliseconds kDeathPatience(2000);
 // The child's only descriptor beside the streams.
 constexpr int kWrittenFd = 3;
 
+// Whether this child has ended; then nothing is left of it. `options`: of waitid(2).
+bool reap(const UniqueFd& child, int options) {
+  siginfo_t info = {};
+  int failed = 0;
+  while ((failed = ::waitid(P_PIDFD, static_cast<id_t>(child.get()), &info, WEXITED | options)) != 0 &&
+         errno == EINTR) {
+  }
+  return failed == 0 && info.si_pid != 0;
+}
+
 }  // namespace
 
 RunAccount::RunAccount(Paths paths, std::string name, Durability durability, Log log)
@@ -50,11 +60,7 @@ void RunAccount::begin(pid_t init) {
 }
 
 void RunAccount::serve() {
-  std::erase_if(hanging_, [](const UniqueFd& sampler) {
-    siginfo_t info = {};
-    return ::waitid(P_PIDFD, static_cast<id_t>(sampler.get()), &info, WEXITED | WNOHANG) == 0 &&
-           info.si_pid != 0;
-  });
+  std::erase_if(hanging_, [](const UniqueFd& sampler) { return reap(sampler, WNOHANG); });
   if (sampler_ && sys::pidfd_wait_ended(sampler_.get(), milliseconds(0))) reap_sampler();
   if (!due_ || sampler_ || Clock::now() < *due_) return;
   due_.reset();
@@ -154,9 +160,7 @@ void RunAccount::kill_sampler() {
 }
 
 void RunAccount::reap_sampler() {
-  siginfo_t info = {};
-  while (::waitid(P_PIDFD, static_cast<id_t>(sampler_.get()), &info, WEXITED) != 0 && errno == EINTR) {
-  }
+  reap(sampler_, 0);
   sampler_.reset();
   written_.reset();
 }

@@ -243,7 +243,7 @@ TEST_CASE("wait gives the exit status, or 125 when its time is over") {
   CHECK(installation.holm({"wait", "--timeout", "5", "box"}).status == 3);
   result = installation.holm({"wait", "-t", "soon", "box"});
   CHECK(result.status == 2);
-  CHECK(result.errors == "holm: 'soon' is no time\n  hint: for example 10, 500ms, 2m\n");
+  CHECK(result.errors == "holm: 'soon' of '--timeout' is no time\n  hint: for example 10, 500ms, 2m\n");
 }
 
 TEST_CASE("kill sends the signal that was named, by default KILL") {
