@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/sys.h"
+#include "base/text.h"
 
 namespace holm {
 namespace {
@@ -20,6 +21,8 @@ std::string parent_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+constexpr std::string_view kUnfinished = ".new";  // behind the pid of its writer
+
 // A file that this process alone writes. One of that name is left from a process that died, or put there by
 // whoever else may write to the directory: it goes.
 UniqueFd make_new(const std::string& path, mode_t mode) {
@@ -28,7 +31,7 @@ UniqueFd make_new(const std::string& path, mode_t mode) {
 }
 
 void replace(const std::string& path, std::string_view content, mode_t mode, Durability durability) {
-  const std::string temporary = fmt::format("{}.{}.new", path, ::getpid());
+  const std::string temporary = fmt::format("{}.{}{}", path, ::getpid(), kUnfinished);
   try {
     const UniqueFd fd = make_new(temporary, mode);
     sys::write_all(fd.get(), content, path);
@@ -79,6 +82,16 @@ void write_file_durably(const std::string& path, std::string_view content, mode_
 
 void replace_file(const std::string& path, std::string_view content, mode_t mode) {
   replace(path, content, mode, Durability::until_reboot);
+}
+
+void remove_unfinished(const std::string& directory) {
+  for (const std::string& name : list_directory(directory)) {
+    if (!name.ends_with(kUnfinished)) continue;
+    const std::string_view rest = std::string_view(name).substr(0, name.size() - kUnfinished.size());
+    const size_t dot = rest.rfind('.');
+    const auto pid = dot == std::string_view::npos ? std::nullopt : parse_unsigned(rest.substr(dot + 1));
+    if (pid && !sys::exists(fmt::format("/proc/{}", *pid))) sys::remove_file(directory + "/" + name);
+  }
 }
 
 std::vector<std::string> list_directory(const std::string& path) {

@@ -38,6 +38,9 @@ void write_file_durably(const std::string& path, std::string_view content, mode_
 // /run).
 void replace_file(const std::string& path, std::string_view content, mode_t mode = 0600);
 
+// Removes what killed processes were writing in this directory with the two above.
+void remove_unfinished(const std::string& directory);
+
 // Names in a directory without "." and "..", sorted; none where the directory is not there.
 std::vector<std::string> list_directory(const std::string& path);
 

@@ -98,6 +98,11 @@ bool is_dns_label(std::string_view text) {
          text.find_first_not_of(kAllowed) == std::string_view::npos;
 }
 
+std::string shortened(std::string_view text) {
+  constexpr size_t kLongest = 80;
+  return text.size() <= kLongest ? printable(text) : printable(text.substr(0, kLongest)) + "...";
+}
+
 std::string printable(std::string_view text) {
   std::string out;
   for (const char c : text) {

@@ -31,5 +31,7 @@ bool is_dns_label(std::string_view text);
 
 // Text from a container made safe for a terminal: control characters become \xNN.
 std::string printable(std::string_view text);
+// The same, and not endless: its first 80 bytes.
+std::string shortened(std::string_view text);
 
 }  // namespace holm

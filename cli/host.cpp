@@ -95,6 +95,7 @@ void add_host_verbs(CLI::App& app, Program& program) {
   add("info", "show the host, as Holm sees it", info);
   add("check", "what this host can and cannot do, with the cure for each", check);
   add("gc", "remove what killed commands left behind", collect);
+  app.set_version_flag("--version", fmt::format("holm {}", kVersion), "show Holm's version");
   add("version", "show Holm's version", [](const Program& chosen) {
     print_output(chosen.globals.json ? dump({{"version", kVersion}}) : fmt::format("holm {}\n", kVersion));
     return 0;

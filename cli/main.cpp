@@ -105,6 +105,15 @@ void add_verbs(CLI::App& app, Program& program, std::string_view word) {
   }
 }
 
+// "" of an option is a variable of a script that nobody set: never "as if it had not been given".
+void check_values(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options())
+    if (!option->get_positional())
+      for (const std::string& value : option->results())
+        if (value.empty()) throw usage_error(fmt::format("'{}' has no value", option->get_name()));
+  for (const CLI::App* chosen : app.get_subcommands()) check_values(*chosen);
+}
+
 int run(int argc, char** argv) {
   Program program;
   CLI::App app("Holm: many isolated Linux systems on one kernel", "holm");
@@ -139,6 +148,7 @@ int run(int argc, char** argv) {
   if (!state_directory.empty()) ::setenv("HOLM_STATE_DIR", state_directory.c_str(), 1);
   if (!run_directory.empty()) ::setenv("HOLM_RUN_DIR", run_directory.c_str(), 1);
   try {
+    check_values(app);
     return program.action();
   } catch (const Error& error) {
     print_error(error, program.globals);

@@ -37,6 +37,9 @@ void check_textfile(const std::string& file) {
 }
 
 int metrics(const Program& program, const MetricOptions& options) {
+  if (program.globals.json)
+    throw usage_error("'holm metrics' has a format of its own, and no '--json'")
+        .hint("'holm --json counters' has the same numbers");
   check_textfile(options.textfile);
   runtime::CounterPatience patience;
   patience.disk = parse_time(options.disk, "--disk");

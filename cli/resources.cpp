@@ -54,21 +54,30 @@ std::optional<RunningContainer> find_running(const runtime::Installation& instal
 }
 
 // Those that are named, which must run, or all that run.
-std::vector<RunningContainer> running_containers(const runtime::Installation& installation,
-                                                 const std::vector<std::string>& names) {
+struct RunningContainers {
   std::vector<RunningContainer> all;
-  for (const std::string& name : names.empty() ? runtime::container_names(installation.paths) : names) {
+  int status = 0;  // the exit status of the first that cannot be shown
+};
+
+RunningContainers running_containers(const Program& program, const runtime::Installation& installation,
+                                     const std::vector<std::string>& names) {
+  RunningContainers running;
+  if (!names.empty()) {
+    running.status = for_each_name(program, names, [&](const std::string& name) {
+      auto found = find_running(installation, name);
+      if (!found) throw runtime::not_running(name);
+      running.all.push_back(std::move(*found));
+    });
+    return running;
+  }
+  for (const std::string& name : runtime::container_names(installation.paths)) {
     try {
-      if (auto found = find_running(installation, name))
-        all.push_back(std::move(*found));
-      else if (!names.empty())
-        throw runtime::not_running(name);
+      if (auto found = find_running(installation, name)) running.all.push_back(std::move(*found));
     } catch (const Error& error) {
-      if (!names.empty()) throw;
       print_warning(error.message());  // one that is damaged or has just ended hides no other
     }
   }
-  return all;
+  return running;
 }
 
 int change(const Program& program, const std::string& name, const std::vector<std::string>& words,
@@ -123,11 +132,10 @@ int set_memory_maximum(const Program& program, const ResourceOptions& options) {
   require_root();
   const Bytes wanted = parse_xen_size(options.value);
   const auto running = find_running(runtime::open_installation(), options.name);
-  const uint64_t held =
-      running ? running->cgroup->read_limits().memory.limit.value_or(Bytes{UINT64_MAX}).count : 0;
-  const bool is_at_once = held > wanted.count;
+  const auto held = running ? running->cgroup->read_limits().memory.limit : std::nullopt;
+  const bool has_less = running && held && *held <= wanted;
   return change(program, options.name, {memory_limit(wanted)},
-                is_at_once ? ChangeScope::now_and_saved : ChangeScope::saved);
+                has_less ? ChangeScope::saved : ChangeScope::now_and_saved);
 }
 
 int set_cpu_count(const Program& program, const ResourceOptions& options) {
@@ -157,7 +165,8 @@ int list_cpus(const Program& program, const ResourceOptions& options) {
   const auto installation = runtime::open_installation();
   std::vector<std::vector<std::string>> rows;
   json array = json::array();
-  for (const RunningContainer& container : running_containers(installation, options.names)) {
+  const RunningContainers running = running_containers(program, installation, options.names);
+  for (const RunningContainer& container : running.all) {
     const quotas::CpuSet pinned = container.cgroup->read_limits().cpu.pin;
     const quotas::CpuSet cpus = pinned.empty() ? quotas::online_cpus() : pinned;
     const auto times = container.cgroup->time_per_cpu();
@@ -186,7 +195,7 @@ int list_cpus(const Program& program, const ResourceOptions& options) {
   print_output(program.globals.json
                    ? array.dump(2) + "\n"
                    : format_table({"Name", "ID", "VCPU", "CPU", "State", "Time(s)", "CPU Affinity"}, rows));
-  return 0;
+  return running.status;
 }
 
 // The kernel's weight, in the config's number where both mean the same: cgroup v2 rounds.
@@ -210,7 +219,8 @@ int credit(const Program& program, const ResourceOptions& options) {
   if (!options.name.empty()) names.push_back(options.name);
   std::vector<std::vector<std::string>> rows;
   json array = json::array();
-  for (const RunningContainer& container : running_containers(installation, names)) {
+  const RunningContainers running = running_containers(program, installation, names);
+  for (const RunningContainer& container : running.all) {
     const quotas::CpuLimits held = container.cgroup->read_limits().cpu;
     const uint32_t weight = weight_of(container, held), number = container.stored.identity.number;
     array.push_back(
@@ -220,7 +230,7 @@ int credit(const Program& program, const ResourceOptions& options) {
   }
   print_output(program.globals.json ? array.dump(2) + "\n"
                                     : format_table({"Name", "ID", "Weight", "Cap"}, rows));
-  return 0;
+  return running.status;
 }
 
 using Verb = int (*)(const Program&, const ResourceOptions&);

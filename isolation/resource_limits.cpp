@@ -77,7 +77,10 @@ rlimit read_limit(const LimitRow& row, pid_t process) {
   return limit;
 }
 
-Error cannot_set(const LimitRow& row, const rlimit& wanted, const rlimit& held, int error_number) {
+// What the hard limit that the kernel holds on to is of.
+enum class Held { host, container };
+
+Error cannot_set(const LimitRow& row, const rlimit& wanted, const rlimit& held, Held what, int error_number) {
   Error error = Error::system(
       error_number, fmt::format("set resource limit '{}' to {}", row.name, describe(wanted.rlim_max)));
   if (error_number != EPERM) return error;
@@ -85,16 +88,21 @@ Error cannot_set(const LimitRow& row, const rlimit& wanted, const rlimit& held, 
     if (const auto ceiling = read_file_if_exists("/proc/sys/fs/nr_open"))
       if (const auto most = parse_unsigned(trim(*ceiling)); most && wanted.rlim_max > *most)
         return error.hint(fmt::format("the host's kernel allows at most {}: sysctl fs.nr_open", *most));
+  if (what == Held::container)
+    return error.hint(fmt::format(
+        "its processes have {}, which only CAP_SYS_RESOURCE may raise while they run; 'holm set --saved' "
+        "raises it from the next start on",
+        describe(held.rlim_max)));
   return error.hint(fmt::format(
       "the host's hard limit is {} and only CAP_SYS_RESOURCE may raise it; raise it for whoever starts "
       "Holm (LimitXXX= of its systemd unit, limits.conf), or lower limits.{} in the config",
       describe(held.rlim_max), row.name));
 }
 
-void write_limit(const LimitRow& row, pid_t process, const rlimit& wanted, const rlimit& held) {
+void write_limit(const LimitRow& row, pid_t process, const rlimit& wanted, const rlimit& held, Held what) {
   if (wanted.rlim_cur == held.rlim_cur && wanted.rlim_max == held.rlim_max) return;
   if (::prlimit(process, static_cast<__rlimit_resource>(row.number), &wanted, nullptr) != 0)
-    throw cannot_set(row, wanted, held, errno);
+    throw cannot_set(row, wanted, held, what, errno);
 }
 
 }  // namespace
@@ -122,7 +130,7 @@ void apply_resource_limits(const ResourceLimits& limits, pid_t process) {
     const auto asked = limits.find(std::string(row.name));
     const rlimit wanted = asked == limits.end() ? default_limit(std::string(row.name), held)
                                                 : rlimit{asked->second, asked->second};
-    write_limit(row, process, wanted, held);
+    write_limit(row, process, wanted, held, Held::host);
   }
 }
 
@@ -134,7 +142,7 @@ void change_resource_limit(const std::string& name, pid_t process, rlim_t hard, 
   const LimitRow& row = require_row(name);
   try {
     const rlimit held = read_limit(row, process);
-    if (held.rlim_max == hard) write_limit(row, process, wanted, held);
+    if (held.rlim_max == hard) write_limit(row, process, wanted, held, Held::container);
   } catch (const Error& error) {
     if (error.error_number() != ESRCH) throw;
   }

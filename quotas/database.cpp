@@ -101,6 +101,10 @@ void make_file(const std::string& path) {
 }  // namespace
 
 Database::Database(const std::string& path, Access access) {
+  // A log outlives its file's content only where somebody emptied the file.
+  const auto before = sys::stat_path(path);
+  if (before && before->st_size == 0 && S_ISREG(before->st_mode) && sys::exists(path + "-wal"))
+    throw DamagedDatabase(fmt::format("open '{}': it is empty, and its log is not", path));
   if (access == Access::write) make_file(path);
   const auto file = sys::stat_path(path);
   if (!file) throw Error::system(ENOENT, fmt::format("open '{}'", path));

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/sys.h"
+#include "base/text.h"
 #include "quotas/control_file.h"
 #include "quotas/group_tree.h"
 #include "quotas/io_control.h"
@@ -122,10 +123,21 @@ DeviceIo& device_io(Usage& usage, std::string_view device) {
 }
 
 void Group::write_pids(std::optional<uint64_t> limit, Freshness freshness) {
-  if (limit)
-    write_checked(file("pids.max"), fmt::format("{}", *limit));
-  else if (freshness == Freshness::used)
-    write_checked(file("pids.max"), "max");
+  const std::string maximum = file("pids.max");
+  if (freshness == Freshness::fresh && !limit) return;
+  const std::string before = read_control(maximum).value_or("max");
+  write_checked(maximum, limit ? fmt::format("{}", *limit) : "max");
+  if (freshness == Freshness::used && limit) check_pids(*limit, before);
+}
+
+// The kernel takes a limit below what is held, too, and refuses every fork from then on.
+void Group::check_pids(uint64_t limit, const std::string& before) {
+  const uint64_t held = read_number(file("pids.current")).value_or(0);
+  const auto old = parse_unsigned(before);
+  if (held <= limit || (old && *old <= limit)) return;
+  write_checked(file("pids.max"), before);
+  throw Error(fmt::format("set pids.limit to {}: the container holds {} processes and threads", limit, held))
+      .hint("end processes in it, or leave it more");
 }
 
 void Group::write_io(const IoLimits& limits, Freshness freshness, std::vector<std::string>& warnings) {

@@ -115,6 +115,7 @@ class Group {
 
  private:
   void make_parent();
+  void check_pids(uint64_t limit, const std::string& before);
 
   CgroupLayout::Manager manager_;
 };

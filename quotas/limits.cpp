@@ -1,6 +1,7 @@
 #include "quotas/limits.h"
 
 #include <fmt/core.h>
+#include <sys/sysinfo.h>
 
 #include <algorithm>
 #include <vector>
@@ -62,6 +63,11 @@ CpuSet online_nodes() {
   static constexpr const char* kOnline = "/sys/devices/system/node/online";
   const auto text = read_file_if_exists(kOnline);
   return text ? parse_online(kOnline, *text) : CpuSet{0};
+}
+
+Bytes host_memory() {
+  struct sysinfo info = {};
+  return ::sysinfo(&info) == 0 ? Bytes{uint64_t{info.totalram} * info.mem_unit} : Bytes{0};
 }
 
 CpuSet choose_cpus(const CpuLimits& limits, const CpuSet& online, uint32_t number) {

@@ -71,6 +71,8 @@ std::string format_cpu_set(const CpuSet& cpus);
 CpuSet online_cpus();
 // The NUMA nodes that are online (/sys/devices/system/node/online); node 0 where the kernel knows none.
 CpuSet online_nodes();
+// All memory of the host; zero where the kernel does not tell.
+Bytes host_memory();
 
 // The CPUs for cpuset.cpus: `count` of the pinned (or online) ones, chosen by `number` so that containers
 // spread; empty where neither count nor pin is set. Throws where a pinned CPU is not online or there are

@@ -44,7 +44,7 @@ std::vector<std::string> add_process_facts(const std::vector<pid_t>& processes, 
     facts.queued_signals = queued;
   }
   add_network_facts(network.get(), is_own(network, "net"), census, patience, facts);
-  add_pty_facts(init, facts);
+  const bool has_ptys = add_pty_facts(init, facts);
 
   std::vector<std::string> warnings;
   if (!census.is_complete)
@@ -54,6 +54,7 @@ std::vector<std::string> add_process_facts(const std::vector<pid_t>& processes, 
         processes.size(), patience.count() / 1000));
   if (!locks.is_complete)
     warnings.emplace_back("the host has more file locks than could be looked at: numflock is too small");
+  if (!has_ptys) warnings.emplace_back("it has more mounts than could be looked at: numpty is left out");
   return warnings;
 }
 

@@ -63,17 +63,24 @@ std::optional<std::string> devpts_options(std::string_view mountinfo, uint64_t m
   return std::nullopt;
 }
 
-void add_pty_facts(pid_t init, Facts& facts) {
+bool add_pty_facts(pid_t init, Facts& facts) {
   const UniqueFd root(::open(fmt::format("/proc/{}/root", init).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   const UniqueFd place = root ? open_cached(root.get(), "dev/pts") : UniqueFd();
-  if (!place) return;
+  if (!place) return true;
   const auto mount_id = mount_id_of(place.get());
-  const auto mounts = read_file_if_exists(fmt::format("/proc/{}/mountinfo", init), kMaxMountinfo);
+  std::optional<std::string> mounts;
+  try {
+    mounts = read_file_if_exists(fmt::format("/proc/{}/mountinfo", init), kMaxMountinfo);
+  } catch (const Error& error) {
+    if (error.error_number() != 0) throw;
+    return false;  // the payload can mount more than anybody wants to read
+  }
   const auto options = mount_id && mounts ? devpts_options(*mounts, *mount_id) : std::nullopt;
-  if (!options) return;
+  if (!options) return true;
   facts.ptys = count_numbers(UniqueFd(::openat(place.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
   for (const std::string& option : split(*options, ','))
     if (option.starts_with("max=")) facts.ptys_limit = parse_unsigned(option.substr(4));
+  return true;
 }
 
 }  // namespace holm::quotas

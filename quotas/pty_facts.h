@@ -17,7 +17,7 @@ namespace holm::quotas {
 std::optional<std::string> devpts_options(std::string_view mountinfo, uint64_t mount_id);
 
 // Looks at what is mounted on /dev/pts of the process's root, without asking a file system of the payload's:
-// where it put another one there, the facts stay without.
-void add_pty_facts(pid_t init, Facts& facts);
+// where it put another one there, the facts stay without. False where it has more mounts than are looked at.
+bool add_pty_facts(pid_t init, Facts& facts);
 
 }  // namespace holm::quotas

@@ -19,11 +19,7 @@ using netsetup::InterfaceAddress;
 using netsetup::NicMode;
 using netsetup::NicSpec;
 
-std::string quoted(const std::string& text) {
-  constexpr size_t kLongest = 80;
-  return fmt::format("\"{}{}\"", printable(std::string_view(text).substr(0, kLongest)),
-                     text.size() > kLongest ? "..." : "");
-}
+std::string quoted(const std::string& text) { return fmt::format("\"{}\"", shortened(text)); }
 
 class SpecChecker {
  public:
@@ -178,6 +174,11 @@ class SpecChecker {
     check_size("memory.swap", memory.swap);
     check_below("memory.barrier", memory.barrier, "memory.limit", memory.limit);
     check_below("memory.guarantee", memory.guarantee, "memory.limit", memory.limit);
+    if (host_.memory.count > 0 && memory.guarantee && *memory.guarantee > host_.memory)
+      note("memory.guarantee",
+           fmt::format("'memory.guarantee' ({}) is more than this host has",
+                       describe_bytes(*memory.guarantee)),
+           fmt::format("it has {}", describe_bytes(host_.memory)));
     if (!memory.limit) check_below("memory.guarantee", memory.guarantee, "memory.barrier", memory.barrier);
   }
 

@@ -20,6 +20,7 @@ struct HostFacts {
   // The subnets of mode "nat".
   std::optional<netsetup::InterfaceAddress> nat_network;
   std::optional<netsetup::InterfaceAddress> nat_network6;
+  Bytes memory;  // zero: not known
 };
 
 struct SpecProblem {

@@ -11,10 +11,11 @@ using enum Availability;
 
 constexpr std::string_view kSwitch = "true or false";
 constexpr std::string_view kPath = "an absolute path";
-constexpr std::string_view kSize = "a size such as \"512M\" or a whole number of bytes";
-constexpr std::string_view kMemorySize = "a size of at least 4M, such as \"512M\" or a whole number of bytes";
+constexpr std::string_view kSize = "a size of at most 1024T, such as \"512M\" or a whole number of bytes";
+constexpr std::string_view kMemorySize =
+    "a size from 4M to 1024T, such as \"512M\" or a whole number of bytes";
 constexpr std::string_view kRate = "a rate such as \"50M/s\"";
-constexpr std::string_view kIoRate = "a rate of at least 4K/s, such as \"50M/s\"";
+constexpr std::string_view kIoRate = "a rate from 4K/s to 1024T/s, such as \"50M/s\"";
 constexpr std::string_view kIoOps = "a whole number from 1 to 1000000000";
 constexpr std::string_view kCountLimit = "a whole number, not negative, or \"unlimited\"";
 constexpr std::string_view kSizeLimit = "a size such as \"64M\", a whole number of bytes, or \"unlimited\"";
@@ -24,7 +25,10 @@ constexpr int64_t kMinMemory = int64_t{4} << 20;   // less does not carry an ini
 constexpr int64_t kMaxSize = int64_t{1024} << 40;  // 1024T: sums of sizes cannot overflow
 constexpr int64_t kMinIoRate = 4096;               // a page; less would stop the container, not slow it down
 constexpr int64_t kMaxIoOps = 1'000'000'000;       // the kernel takes what is near 2^32 for unlimited
-constexpr int64_t kMaxPids = 4194304;              // the kernel's PID_MAX_LIMIT
+constexpr int64_t kMinAddressSpace = int64_t{16} << 20;  // less carries no init
+constexpr int64_t kMinStack = int64_t{64} << 10;         // exec(2) puts arguments and environment there
+constexpr int64_t kMinFiles = 32;                        // what a start and each exec need for themselves
+constexpr int64_t kMaxPids = 4194304;                    // the kernel's PID_MAX_LIMIT
 
 constexpr std::array kSections = std::to_array<ConfigSection>({
     {.name = "cpu", .meaning = "processor time"},
@@ -330,8 +334,9 @@ constexpr std::array kKeys = std::to_array<ConfigKey>({
     {.path = "limits.as",
      .type = size_limit,
      .example = "\"4G\"",
-     .allowed = kSizeLimit,
-     .meaning = "address space of a process"},
+     .allowed = "a size of at least 16M such as \"4G\", a whole number of bytes, or \"unlimited\"",
+     .meaning = "address space of a process",
+     .min = kMinAddressSpace},
     {.path = "limits.core",
      .type = size_limit,
      .example = "0",
@@ -340,8 +345,9 @@ constexpr std::array kKeys = std::to_array<ConfigKey>({
     {.path = "limits.cpu",
      .type = count_limit,
      .example = "3600",
-     .allowed = kCountLimit,
-     .meaning = "CPU seconds of a process"},
+     .allowed = "a whole number, at least 1, or \"unlimited\"",
+     .meaning = "CPU seconds of a process",
+     .min = 1},
     {.path = "limits.data",
      .type = size_limit,
      .example = "\"1G\"",
@@ -376,8 +382,9 @@ constexpr std::array kKeys = std::to_array<ConfigKey>({
     {.path = "limits.nofile",
      .type = count_limit,
      .example = "65536",
-     .allowed = kCountLimit,
-     .meaning = "open files of a process"},
+     .allowed = "a whole number, at least 32, or \"unlimited\"",
+     .meaning = "open files of a process",
+     .min = kMinFiles},
     {.path = "limits.nproc",
      .type = count_limit,
      .example = "4096",
@@ -407,8 +414,9 @@ constexpr std::array kKeys = std::to_array<ConfigKey>({
     {.path = "limits.stack",
      .type = size_limit,
      .example = "\"8M\"",
-     .allowed = kSizeLimit,
-     .meaning = "stack of a process"},
+     .allowed = "a size of at least 64K such as \"8M\", a whole number of bytes, or \"unlimited\"",
+     .meaning = "stack of a process",
+     .min = kMinStack},
 });
 
 constexpr KeyTable kContainerKeys = {kKeys, kSections};

@@ -13,13 +13,7 @@ using Kind = ConfigValue::Kind;
 
 constexpr std::string_view kNotAvailable = "is not available in this version";
 
-// A name from the file as it may be shown: on one line, and not endless.
-std::string shown(std::string_view text) {
-  constexpr size_t kLongest = 80;
-  return text.size() <= kLongest ? printable(text) : printable(text.substr(0, kLongest)) + "...";
-}
-
-std::string quoted(std::string_view text) { return fmt::format("\"{}\"", shown(text)); }
+std::string quoted(std::string_view text) { return fmt::format("\"{}\"", shortened(text)); }
 
 // What to write instead of a value of a wrong type, where that is likely.
 std::string type_hint(std::string_view key, KeyType type, const ConfigValue& value) {
@@ -100,7 +94,7 @@ void SectionReader::refuse_unknown_key(const ConfigMember& member) {
   // Suggestions cost time, and nobody sees them for the thousandth key.
   constexpr size_t kSuggestions = 50;
   const bool is_worth_it = context_->problems.size() < kSuggestions;
-  context_->problems.push_back({member.at, fmt::format("unknown key '{}'", shown(full_path(member.key))),
+  context_->problems.push_back({member.at, fmt::format("unknown key '{}'", shortened(full_path(member.key))),
                                 is_worth_it ? hint_for_unknown_key(context_->table, path_, member.key) : ""});
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "base/text.h"
+#include "isolation/resource_limits.h"
 #include "quotas/device_finder.h"
 
 namespace holm::runtime {
@@ -39,6 +40,12 @@ std::vector<std::string> apply_limits(const Paths& paths, const ContainerSpec& s
   const std::vector<std::string> more = cgroup.apply(limits);
   warnings.insert(warnings.end(), more.begin(), more.end());
   return warnings;
+}
+
+void change_process_limits(const quotas::Cgroup& cgroup, const std::string& name, rlim_t hard,
+                           const rlimit& wanted) {
+  for (const pid_t process : cgroup.processes())
+    isolation::change_resource_limit(name, process, hard, wanted);
 }
 
 }  // namespace holm::runtime

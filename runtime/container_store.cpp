@@ -171,6 +171,7 @@ Installation open_installation() {
   installation.settings = load_host_settings(installation.paths.host_config);
   installation.facts.online_cpus = quotas::online_cpus();
   installation.facts.online_nodes = quotas::online_nodes();
+  installation.facts.memory = quotas::host_memory();
   return installation;
 }
 

@@ -33,6 +33,7 @@ class Collector {
     attempt("addresses", [&] { release_ownerless_addresses(); });
     attempt("kernel objects", [&] { remove_ownerless_objects(); });
     attempt("run directories", [&] { remove_run_directories(); });
+    attempt("unfinished files", [&] { remove_unfinished_files(); });
     attempt("templates", [&] { remove_template_leftovers(); });
     attempt("network", [&] { remove_unused_network(); });
     attempt("ledger", [&] {
@@ -130,6 +131,14 @@ class Collector {
       const auto lock = try_lock(name);
       if (!lock || container_exists(paths_, name)) continue;
       sys::remove_tree(paths_.runtime(name));
+    }
+  }
+
+  void remove_unfinished_files() {
+    for (const std::string& tree : {paths_.state, paths_.run}) remove_unfinished(tree);
+    for (const std::string& name : container_names(paths_)) {
+      remove_unfinished(paths_.container(name));
+      remove_unfinished(paths_.runtime(name));
     }
   }
 

@@ -1,6 +1,8 @@
 #include "runtime/kept_samples.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <map>
@@ -31,10 +33,18 @@ quotas::Quantity quantity_from(const std::string& name) {
   return static_cast<quotas::Quantity>(found - quotas::kQuantities.begin());
 }
 
+// What a kernel counts: in 30 years it does not come to more.
+uint64_t count_from(const json& value) {
+  const auto count = value.get<uint64_t>();
+  if (!value.is_number_unsigned() || count > 1'000'000'000'000'000'000)
+    throw Error(fmt::format("no kernel counts {}", value.dump()));
+  return count;
+}
+
 json to_json(const std::optional<uint64_t>& value) { return value ? json(*value) : json(nullptr); }
 
 std::optional<uint64_t> optional_from(const json& value) {
-  return value.is_null() ? std::nullopt : std::optional(value.get<uint64_t>());
+  return value.is_null() ? std::nullopt : std::optional(count_from(value));
 }
 
 json to_json(const quotas::RunClock& run) {
@@ -86,14 +96,28 @@ LedgerSample decode_sample(const std::string& text) {
     sample.counters_life = value.at("counters_life");
     if (value.contains("run")) sample.run = run_from(value.at("run"));
     for (const json& meter : value.at("meters"))
-      sample.meters.push_back({quantity_from(meter.at(0)), meter.at(1), meter.at(2), meter.at(3)});
+      sample.meters.push_back(
+          {quantity_from(meter.at(0)), meter.at(1), meter.at(2), count_from(meter.at(3))});
     for (const json& counter : value.at("counters"))
-      sample.counters.push_back({counter.at(0), counter.at(1), counter.at(2), counter.at(3)});
+      sample.counters.push_back(
+          {counter.at(0), count_from(counter.at(1)), count_from(counter.at(2)), count_from(counter.at(3))});
     return sample;
   } catch (const json::exception& failure) {
     throw Error(fmt::format("not a kept sample: {}", failure.what()));
   }
 }
+
+namespace {
+
+// One that is no file keeps nobody waiting. Nothing where it is gone.
+std::optional<std::string> read_kept(const std::string& path) {
+  const auto file = sys::open_if_exists(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+  if (!file) return std::nullopt;
+  if (!S_ISREG(sys::stat_fd(file->get(), path).st_mode)) throw Error("it is no file");
+  return read_fd(file->get(), path);
+}
+
+}  // namespace
 
 void keep_sample(const Paths& paths, const LedgerSample& sample, LedgerDisk disk) {
   const std::string name = fmt::format("/{}-{:020}{}", sample.uuid, sample.boottime_ns, kSuffix);
@@ -119,7 +143,7 @@ std::vector<KeptFile> kept_samples(const Paths& paths, const std::string& uuid,
       if (!name.starts_with(uuid) || !name.ends_with(kSuffix)) continue;
       const std::string path = directory + "/" + name;
       try {
-        const auto text = read_file_if_exists(path);
+        const auto text = read_kept(path);
         if (text) files.push_back({path, {name, decode_sample(*text)}});
       } catch (const Error& error) {
         warnings.push_back(fmt::format("read '{}': {}", path, error.message()));

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "base/undo.h"
 #include "isolation/resource_limits.h"
+#include "runtime/change_journal.h"
 #include "runtime/config_show.h"
 #include "runtime/container_limits.h"
 #include "runtime/frozen_moment.h"
@@ -36,9 +37,11 @@ const ConfigKey& find_resource_key(const std::string& path) {
     std::vector<std::string_view> known;
     for (const ConfigKey* candidate : resource_keys()) known.push_back(candidate->path);
     const auto meant = nearest(path, known);
-    throw usage_error(fmt::format("there is no key '{}'", printable(path)))
+    throw usage_error(fmt::format("there is no key '{}'", shortened(path)))
         .hint(meant ? fmt::format("did you mean '{}'?", *meant) : "'holm set --help' lists the keys");
   }
+  if (key->availability == Availability::later)
+    throw usage_error(fmt::format("'{}' is not available in this version", path));
   if (!is_resource(*key))
     throw usage_error(fmt::format("'{}' cannot be changed in place: it is no resource", path))
         .hint("edit the config file and start the container again");
@@ -48,16 +51,17 @@ const ConfigKey& find_resource_key(const std::string& path) {
 // As the config file would have it; whether it is a good value is found with the rest of the checks.
 std::string toml_value(const ConfigKey& key, const std::string& word) {
   if (word == kDefaultWord) return "";
-  if (key.type != KeyType::text && parse_signed(word)) return word;
+  if (const auto number = key.type != KeyType::text ? parse_signed(word) : std::nullopt)
+    return fmt::format("{}", *number);
   if (key.type == KeyType::whole_number)
-    throw usage_error(fmt::format("'{}' must be {}, not {}", key.path, key.allowed, printable(word)));
+    throw usage_error(fmt::format("'{}' must be {}, not {}", key.path, key.allowed, shortened(word)));
   return toml_text(word);
 }
 
 KeyChange parse_change(const std::string& word) {
   const size_t equals = word.find('=');
   if (equals == std::string::npos || equals == 0)
-    throw usage_error(fmt::format("'{}' is no change", printable(word)))
+    throw usage_error(fmt::format("'{}' is no change", shortened(word)))
         .hint("write KEY=VALUE: memory.limit=1G");
   const std::string path = word.substr(0, equals), value = word.substr(equals + 1);
   const ConfigKey& key = find_resource_key(path);
@@ -91,7 +95,16 @@ isolation::ResourceLimits difference(const isolation::ResourceLimits& before,
   return changed;
 }
 
-bool is_lowered(std::optional<Bytes> before, std::optional<Bytes> after) {
+// What init has of these.
+std::map<std::string, rlimit> held_limits(const Observation& seen, const isolation::ResourceLimits& limits) {
+  std::map<std::string, rlimit> held;
+  for (const auto& [name, value] : limits)
+    held[name] = isolation::resource_limit_of(name, seen.state->init.pid);
+  return held;
+}
+
+template <class Amount>
+bool is_lowered(const std::optional<Amount>& before, const std::optional<Amount>& after) {
   return after && (!before || *after < *before);
 }
 
@@ -104,7 +117,9 @@ class ResourceChange {
     const Observation seen = observe(installation_.paths, quotas::detect_cgroup_layout(), name);
     if (seen.condition == Condition::damaged) throw Error(seen.problem);
     if (scope_ == ChangeScope::now && !seen.has_init())
-      throw Error("it is not running").hint("without --now the change is saved for its next start");
+      throw Error("it is not running")
+          .hint(
+              fmt::format("'holm start {}' starts it; 'holm set' without --now is for its next start", name));
     report_.is_in_force = seen.has_init() && scope_ != ChangeScope::saved;
     report_.is_saved = scope_ != ChangeScope::now;
     const ConfigFile saved = load_container(installation_, name).config;
@@ -130,31 +145,42 @@ class ResourceChange {
     const ConfigFile live = load_running_container(installation_, seen.name).config;
     const ConfigFile after = changed_config(installation_, live, changes_);
     cgroup_ = container_cgroup(installation_.paths, seen.state->number);
+    begin_change(installation_.paths, seen.name,
+                 {after.text, report_.is_saved ? std::optional(next.text) : std::nullopt,
+                  held_limits(seen, difference(live.spec.resource_limits, after.spec.resource_limits))});
+    undo.push("forget the change", [this, &seen] { end_change(installation_.paths, seen.name); });
     step("raise process limits",
          [&] { write_process_limits(Direction::raise, seen, live.spec, after.spec, undo); });
     undo.push("put the limits back", [this, live, after] { write_limits(after.spec, live.spec); });
     report_.warnings = step("write limits", [&] { return write_limits(live.spec, after.spec); });
+    std::erase_if(report_.warnings, [this](const std::string& warning) { return !is_of_change(warning); });
     const std::string path = live_config_path(installation_.paths, seen.name);
     step("record what the run has", [&] { replace_file(path, after.text); });  // or it stays what it was
     undo.push("put the run's config back", [path, live] { replace_file(path, live.text); });
     save(saved, next, undo);
     step("lower process limits",
          [&] { write_process_limits(Direction::lower, seen, live.spec, after.spec, undo); });
+    end_change(installation_.paths, seen.name);
     for (const KeyChange& change : changes_)
       if (change.value.empty() && section_of(change.path) == "limits")
         report_.warnings.push_back(
             fmt::format("{}: processes that run keep what they have until the next start", change.path));
   }
 
+  // What the start said of other keys is not said again.
+  bool is_of_change(const std::string& warning) const {
+    return std::ranges::any_of(
+        changes_, [&](const KeyChange& change) { return warning.find(change.path) != std::string::npos; });
+  }
+
   std::vector<std::string> write_limits(const ContainerSpec& before, const ContainerSpec& after) {
     std::optional<FrozenMoment> frozen;
-    if (is_lowered(before.limits.memory.limit, after.limits.memory.limit))
+    if (is_lowered(before.limits.memory.limit, after.limits.memory.limit) ||
+        is_lowered(before.limits.pids, after.limits.pids))
       frozen.emplace(installation_.paths, after.name, *cgroup_);
     return apply_limits(installation_.paths, after, *cgroup_);
   }
 
-  // Every process that still has init's hard limit gets the new one; one that lowered its own on purpose, as
-  // sandboxes do, keeps it. Frozen, so that none is made or ends meanwhile.
   void write_process_limits(Direction direction, const Observation& seen, const ContainerSpec& before,
                             const ContainerSpec& after, UndoStack& undo) {
     std::optional<FrozenMoment> frozen;
@@ -164,15 +190,10 @@ class ResourceChange {
       if (!frozen) frozen.emplace(installation_.paths, after.name, *cgroup_);
       undo.push(fmt::format("put limits.{} back", name), [this, container = after.name, name, value, old] {
         const FrozenMoment again(installation_.paths, container, *cgroup_);
-        write_process_limit(name, value, old);
+        change_process_limits(*cgroup_, name, value, old);
       });
-      write_process_limit(name, old.rlim_max, {value, value});
+      change_process_limits(*cgroup_, name, old.rlim_max, {value, value});
     }
-  }
-
-  void write_process_limit(const std::string& name, rlim_t hard, const rlimit& wanted) {
-    for (const pid_t process : cgroup_->processes())
-      isolation::change_resource_limit(name, process, hard, wanted);
   }
 
   const Installation& installation_;

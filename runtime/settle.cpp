@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/step.h"
 #include "base/sys.h"
+#include "runtime/change_journal.h"
 #include "runtime/cleanup.h"
 #include "runtime/frozen_moment.h"
 #include "runtime/launch.h"
@@ -59,6 +60,7 @@ Observation look(const Installation& installation, const std::string& name) {
 void settle(const Installation& installation, const std::string& name) {
   Observation seen = await_what_is_stopping(installation, name);
   if (seen.has_init()) end_forgotten_moment(installation.paths, name, seen.state->number);
+  if (container_exists(installation.paths, name)) finish_forgotten_change(installation, seen);
   if (seen.condition == Condition::orphaned) {
     step("adopt the container", [&] {
       MonitorOptions options;

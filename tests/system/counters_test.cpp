@@ -169,6 +169,24 @@ TEST_CASE("what the container put over /dev/pts is not asked") {
   CHECK(counters(installation, {"box"}).at("numpty").held == 0);
 }
 
+TEST_CASE("more mounts than anybody wants to read hide nothing but the terminals") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  installation.start("box", kIdle);
+  // Each blank is four bytes in mountinfo, of which there may be 16 MiB.
+  answer(installation, "box",
+         "d=/tmp; n=$(printf '%200s' ''); for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; do "
+         "d=\"$d/$n\"; "
+         "done; mkdir -p \"$d\" && i=0 && while [ $i -lt 1250 ]; do mount -t tmpfs none \"$d\" || exit 1; "
+         "i=$((i+1)); done");
+  const Result shown = installation.holm({"counters", "--disk", "0", "box"});
+  CHECK(shown.status == 0);
+  CHECK_MESSAGE(shown.errors.find("it has more mounts than could be looked at: numpty is left out") !=
+                    std::string::npos,
+                shown.errors);
+  CHECK(shown.out.find("numproc") != std::string::npos);
+}
+
 TEST_CASE("a fork that pids.limit refuses is counted, and -q shows it") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;

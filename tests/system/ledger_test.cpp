@@ -365,6 +365,22 @@ TEST_CASE("a damaged ledger is moved aside and told, and counting goes on") {
   installation.holm_ok({"stop", "-k", "box"});
 }
 
+TEST_CASE("a ledger that was emptied is not taken for a new one") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  installation.start("box", kIdle);
+  sample(installation);
+  run_host({"truncate", "-s", "0", installation.state_directory() + "/ledger.db"});
+  const Result shown = installation.holm({"usage"});
+  CHECK(shown.status == 1);
+  CHECK_MESSAGE(shown.errors.find("it is empty, and its log is not") != std::string::npos, shown.errors);
+  const Result first = installation.holm({"account", "sample"});
+  CHECK(first.status == 1);
+  CHECK_MESSAGE(first.errors.find("the ledger was damaged") != std::string::npos, first.errors);
+  sample(installation);
+  CHECK(total(installation, "cpu_ns") > 0);
+}
+
 TEST_CASE("usage follows a name that changes, outlives its container, and is not mixed with the next one's") {
   HOLM_REQUIRES("root", have_root());
   const Installation installation;

@@ -170,6 +170,7 @@ TEST_CASE("a textfile is whole at any time, and only one that node_exporter woul
   CHECK(nowhere.status == 1);
   CHECK(nowhere.errors.find("/nowhere/holm.prom") != std::string::npos);
   CHECK(installation.holm({"metrics", "--disk", "much"}).status == 2);
+  CHECK(installation.holm({"--json", "metrics"}).status == 2);
   CHECK(installation.holm({"metrics", "nobody"}).errors.starts_with("holm: there is no container 'nobody'"));
   CHECK(list_directory(directory.path()).size() == 1);
 }

@@ -198,9 +198,12 @@ TEST_CASE("mem-max bounds mem-set, at once where the container has more") {
   CHECK(kernel_limits(installation, "box")["memory"]["limit"] == 128 << 20);
   installation.holm_ok({"mem-set", "box", "1G"});
   CHECK(kernel_limits(installation, "box")["memory"]["limit"] == 1 << 30);
-  installation.holm_ok({"mem-max", "box", "64"});
+  CHECK(installation.holm_ok({"mem-max", "box", "64"}).empty());
   CHECK(kernel_limits(installation, "box")["memory"]["limit"] == 64 << 20);
   CHECK(stored_config(installation, "box").find("limit = 67108864") != std::string::npos);
+  installation.holm_ok({"stop", "-k", "box"});
+  CHECK(installation.holm_ok({"mem-max", "box", "128"}) ==
+        "container 'box' does not run: saved for its next start\n");
 }
 
 TEST_CASE("the names that Xen's users know do what they know") {
@@ -226,6 +229,11 @@ TEST_CASE("the names that Xen's users know do what they know") {
   CHECK(shown[3] == "80");
   CHECK(row(installation.holm_ok({"sched-credit", "-d", "box"}), "other").empty());
   CHECK(installation.holm({"sched-credit", "-w", "5"}).status == 2);
+  installation.holm_ok({"stop", "-k", "other"});
+  const Result both = installation.holm({"vcpu-list", "other", "box"});
+  CHECK(both.status == 1);
+  CHECK(both.errors.starts_with("holm: container 'other' is not running\n"));
+  CHECK_FALSE(row(both.out, "box").empty());
 
   installation.holm_ok({"vcpu-set", "box", "1"});
   const json cpus = json::parse(installation.holm_ok({"--json", "vcpu-list", "box"}));
@@ -262,9 +270,17 @@ TEST_CASE("what cannot be is refused with what can, and nothing changes") {
       {{"cpu.pin=zero"}, "'cpu.pin' must be a string with a list of CPUs"},
       {{"cpu.nodes=77"}, "'cpu.nodes' names NUMA node 77"},
       {{"memory.limit=16M"}, "'memory.barrier' (32 MiB) is above 'memory.limit' (16 MiB)"},
-      {{"memory.limit=1K"}, "'memory.limit' must be a size of at least 4M"},
-      {{"memory.limit=lots"}, "'memory.limit' must be a size of at least 4M, such as \"512M\""},
+      {{"memory.limit=1K"}, "'memory.limit' must be a size from 4M to 1024T"},
+      {{"memory.limit=lots"}, "'memory.limit' must be a size from 4M to 1024T, such as \"512M\""},
+      {{"memory.limit=default", "memory.barrier=default", "memory.guarantee=1000T"},
+       "'memory.guarantee' (1000 TiB) is more than this host has\n  hint: it has"},
       {{"pids.limit=0"}, "'pids.limit' must be"},
+      {{"limits.nofile=0"}, "'limits.nofile' must be a whole number, at least 32, or \"unlimited\", not 0"},
+      {{"limits.as=4K"}, "'limits.as' must be a size of at least 16M"},
+      {{"limits.stack=1"}, "'limits.stack' must be a size of at least 64K"},
+      {{"limits.cpu=0"}, "'limits.cpu' must be a whole number, at least 1"},
+      {{"disk.size=1G"}, "'disk.size' is not available in this version"},
+      {{"cpu.cap=" + std::string(1000, '9')}, std::string(80, '9') + "..."},
       {{"cpu.wieght=5"}, "there is no key 'cpu.wieght'\n  hint: did you mean 'cpu.weight'?"},
       {{"hostname=x"}, "'hostname' cannot be changed in place"},
       {{"network.mode=none"}, "'network.mode' cannot be changed in place"},
@@ -288,6 +304,24 @@ TEST_CASE("what cannot be is refused with what can, and nothing changes") {
   CHECK(installation.holm({"set", "--now", "--saved", "box", "cpu.cap=5"}).status == 2);
   CHECK(kernel_limits(installation, "box") == limits);
   CHECK(stored_config(installation, "box") == config);
+}
+
+TEST_CASE("pids.limit never goes below what is held: that would refuse every fork") {
+  HOLM_REQUIRES("root", have_root());
+  const Installation installation;
+  installation.start("box", "command = [\"/bin/sh\", \"-c\", \"sleep 1001 & sleep 1002 & wait\"]\n");
+  CHECK(eventually([&] { return json::parse(installation.holm_ok({"--json", "ps", "box"})).size() == 3; }));
+  installation.holm_ok({"set", "box", "pids.limit=50"});
+  const Result refused = installation.holm({"set", "box", "pids.limit=2", "cpu.weight=300"});
+  CHECK(refused.status == 1);
+  CHECK_MESSAGE(refused.errors.find("set pids.limit to 2: the container holds 3 processes and threads") !=
+                    std::string::npos,
+                refused.errors);
+  CHECK(kernel_limits(installation, "box")["pids"]["limit"] == 50);
+  CHECK(kernel_limits(installation, "box")["cpu"]["weight"] != 300);
+  installation.holm_ok({"set", "box", "pids.limit=3"});
+  CHECK(kernel_limits(installation, "box")["pids"]["limit"] == 3);
+  installation.holm_ok({"set", "--saved", "box", "pids.limit=2"});
 }
 
 TEST_CASE("resource limits reach every process, except one that lowered its own") {
@@ -315,7 +349,8 @@ TEST_CASE("resource limits reach every process, except one that lowered its own"
   CHECK(stored_config(installation, "box").find("nofile = 250\n") != std::string::npos);
 }
 
-TEST_CASE("a set that is killed at any step leaves a container that runs, and can be said again") {
+TEST_CASE(
+    "a set that is killed at any step is finished or taken back by the next command, and can be said again") {
   HOLM_REQUIRES("root", have_root());
   const Installation installation;
   installation.start("box", std::string(kIdle) + "[memory]\nlimit = \"128M\"\n[limits]\nnofile = 300\n");
@@ -331,8 +366,17 @@ TEST_CASE("a set that is killed at any step leaves a container that runs, and ca
     words.back() = fmt::format("limits.nofile={}", --open_files);  // a host may not be able to raise it again
     installation.holm_ok({"set", "box", "memory.limit=128M", "cpu.cap=0"});
     CHECK(installation.holm(words, {{"HOLM_FAULT", "kill:" + step}}).status == 128 + SIGKILL);
-    installation.holm_ok({"list", "-a"});
-    installation.holm_ok(words);  // thaws, too
+    installation.holm_ok({"gc"});  // as any command that takes the container's lock
+    const json limits = kernel_limits(installation, "box");
+    const bool is_done = limits["memory"]["limit"] == 64 << 20;
+    CHECK((is_done || limits["memory"]["limit"] == 128 << 20));
+    CHECK(limits["cpu"]["cap_percent"] == (is_done ? 50 : 0));
+    const std::string config = stored_config(installation, "box");
+    CHECK((config.find("cap = 50") != std::string::npos) == is_done);
+    CHECK((config.find(fmt::format("nofile = {}\n", open_files)) != std::string::npos) == is_done);
+    CHECK((answer(installation, "box", "ulimit -n") == std::to_string(open_files)) == is_done);
+    CHECK(read_file_if_exists(installation.run_directory() + "/box/change.json") == std::nullopt);
+    installation.holm_ok(words);
     CHECK(installation.column("box", "state") == "running");
     CHECK(kernel_limits(installation, "box")["memory"]["limit"] == 64 << 20);
     CHECK(answer(installation, "box", "ulimit -n") == std::to_string(open_files));

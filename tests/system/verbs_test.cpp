@@ -524,9 +524,29 @@ TEST_CASE("info, check, version and gc answer, as JSON too") {
   CHECK(installation.holm_ok({"check"}).find("ok       namespaces\n") != std::string::npos);
   CHECK(json_of(installation, {"version"}).at("version") == info.at("version"));
   CHECK(installation.holm_ok({"version"}) == "holm " + info.at("version").get<std::string>() + "\n");
+  CHECK(installation.holm_ok({"--version"}) == installation.holm_ok({"version"}));
+  const std::string unfinished = installation.state_directory() + "/containers/box/config.toml.4194304.new";
+  replace_file(unfinished, "");  // of a killed writer: no process has this pid
   CHECK(installation.holm_ok({"gc"}).empty());
+  CHECK(read_file_if_exists(unfinished) == std::nullopt);
   CHECK(json_of(installation, {"gc"}) == json({{"removed", json::array()}, {"problems", json::array()}}));
   CHECK(installation.column("box", "state") == "running");
+}
+
+TEST_CASE("an option with an empty value is refused, never taken for one that is not given") {
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"usage", "--since", ""},
+                                                {"usage", "--by", ""},
+                                                {"usage", "--until", ""},
+                                                {"account", "sample", "--every", ""},
+                                                {"counters", "--since", ""},
+                                                {"metrics", "--textfile", ""},
+                                                {"sched-credit", "-d", ""},
+                                                {"sched-credit", "-d", "web", "-w", ""},
+                                                {"stop", "-t", "", "web"}}) {
+    const Result refused = Installation().holm(words);
+    CHECK(refused.status == 2);
+    CHECK_MESSAGE(refused.errors.find("' has no value") != std::string::npos, refused.errors);
+  }
 }
 
 TEST_CASE("create makes without starting; several names are each tried") {

@@ -1,6 +1,9 @@
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -33,6 +36,32 @@ TEST_CASE("many processes that ask at once get different numbers") {
   int status = 0;
   while (::wait(&status) > 0) CHECK(status == 0);
   CHECK(LeaseDirectory(directory.path()).holders().size() == 16);
+}
+
+TEST_CASE("a file is written anew under a name of its own, whatever lies under that name") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/x.prom";
+  const std::string temporary = path + "." + std::to_string(::getpid()) + ".new";
+  REQUIRE(::mkfifo(temporary.c_str(), 0600) == 0);
+  replace_file(path, "one", 0644);
+  CHECK(read_file(path) == "one");
+  REQUIRE(::symlink("/etc/passwd", temporary.c_str()) == 0);
+  replace_file(path, "two", 0644);
+  CHECK(read_file(path) == "two");
+  CHECK(list_directory(directory.path()).size() == 1);
+}
+
+TEST_CASE("what killed processes were writing is removed, and nothing else") {
+  const test::TemporaryDirectory directory;
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  REQUIRE(::waitpid(child, nullptr, 0) == child);
+  const std::vector<std::string> stay = {"1.new", "a.new", "a.1.new", "a.x.new", "config.toml"};
+  for (const std::string& name : stay) replace_file(directory.path() + "/" + name, "");
+  replace_file(directory.path() + "/config.toml." + std::to_string(child) + ".new", "");
+  remove_unfinished(directory.path());
+  auto left = list_directory(directory.path());
+  CHECK(std::ranges::is_permutation(left, stay));
 }
 
 TEST_CASE("a FIFO in a root is refused, not waited for, and links stay inside") {

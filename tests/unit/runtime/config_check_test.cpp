@@ -94,14 +94,14 @@ TEST_CASE("a barrier or guarantee above the limit is a contradiction") {
   CHECK(memory(k64M, k128M, {}) == "'memory.barrier' (128 MiB) is above 'memory.limit' (64 MiB)");
   CHECK(memory(k64M, {}, k128M) == "'memory.guarantee' (128 MiB) is above 'memory.limit' (64 MiB)");
   CHECK(memory({}, k64M, k128M) == "'memory.guarantee' (128 MiB) is above 'memory.barrier' (64 MiB)");
-  CHECK(contains(memory(Bytes{1024}, {}, {}), "'memory.limit' must be a size of at least 4M"));
+  CHECK(contains(memory(Bytes{1024}, {}, {}), "'memory.limit' must be a size from 4M to 1024T"));
 }
 
 TEST_CASE("limits on disk I/O outside of their range are refused, whoever made the spec") {
   CHECK(contains(refusal([](ContainerSpec& spec) { spec.limits.io.weight = 0; }),
                  "'io.weight' must be a whole number from 1 to 10000, not 0"));
   CHECK(contains(refusal([](ContainerSpec& spec) { spec.limits.io.read = Bytes{1}; }),
-                 "'io.read' must be a rate of at least 4K/s, such as \"50M/s\", not 1 B"));
+                 "'io.read' must be a rate from 4K/s to 1024T/s, such as \"50M/s\", not 1 B"));
   CHECK(contains(refusal([](ContainerSpec& spec) { spec.limits.io.write_ops = UINT64_MAX; }),
                  "'io.write_ops' must be a whole number from 1 to 1000000000"));
 }

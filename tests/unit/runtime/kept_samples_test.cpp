@@ -1,5 +1,6 @@
 // Samples that are kept in files, and the ids by which containers are told apart.
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -16,6 +17,8 @@ using quotas::Quantity;
 
 namespace {
 
+constexpr uint64_t kMost = 1'000'000'000'000'000'000;  // more is forged
+
 quotas::LedgerSample sample_at(int64_t boottime) {
   quotas::LedgerSample sample;
   sample.uuid = "0d5f7c2e-0000-4000-8000-000000000001";
@@ -24,7 +27,7 @@ quotas::LedgerSample sample_at(int64_t boottime) {
   sample.boottime_ns = boottime;
   sample.walltime_ns = 1'795'000'000'000'000'000;
   sample.run = quotas::RunClock{"boot/42/7", 5, 99, true};
-  sample.meters = {{Quantity::cpu, "cpu", "boot/1", UINT64_MAX},
+  sample.meters = {{Quantity::cpu, "cpu", "boot/1", kMost},
                    {Quantity::net_sent_bytes, "link hm7", "boot/2", 3}};
   sample.memory_held = 4096;
   sample.memory_life = "boot/3";
@@ -49,7 +52,7 @@ TEST_CASE("a kept sample comes back as it was") {
   CHECK(back.uuid == sample_at(1).uuid);
   CHECK(back.run->id == "boot/42/7");
   CHECK(back.run->has_ended);
-  CHECK(back.meters[0].total == UINT64_MAX);
+  CHECK(back.meters[0].total == kMost);
   CHECK(back.meters[1].quantity == Quantity::net_sent_bytes);
   CHECK(back.meters[1].source == "link hm7");
   CHECK(back.memory_held == 4096U);
@@ -68,6 +71,9 @@ TEST_CASE("what is no kept sample is refused") {
   std::string text = encode_sample(sample_at(1));
   text.replace(text.find("cpu_ns"), 6, "spu_ns");
   CHECK(refusal(text) == "unknown quantity 'spu_ns'");
+  auto forged = sample_at(1);
+  forged.meters[0].total = kMost + 1;
+  CHECK(refusal(encode_sample(forged)) == "no kernel counts 1000000000000000001");
 }
 
 TEST_CASE("kept samples are found oldest first, by container, and a damaged one stands in nobody's way") {
@@ -83,6 +89,7 @@ TEST_CASE("kept samples are found oldest first, by container, and a damaged one 
   other.uuid = "ffffffff-0000-4000-8000-000000000001";
   keep_sample(paths, other, LedgerDisk::answers);
   write_file_durably(paths.state + "/ledger.kept/" + other.uuid + "-7.json", "{");
+  REQUIRE(::mkfifo((paths.state + "/ledger.kept/" + other.uuid + "-8.json").c_str(), 0600) == 0);
   std::vector<std::string> warnings;
   const auto files = kept_samples(paths, sample_at(0).uuid, warnings);
   REQUIRE(files.size() == 3);
@@ -91,8 +98,9 @@ TEST_CASE("kept samples are found oldest first, by container, and a damaged one 
   CHECK(files[0].kept.id != files[1].kept.id);
   CHECK(warnings.empty());
   CHECK(kept_samples(paths, "", warnings).size() == 4);
-  REQUIRE(warnings.size() == 1);
+  REQUIRE(warnings.size() == 2);
   CHECK(warnings[0].find("not a kept sample") != std::string::npos);
+  CHECK(warnings[1].ends_with("-8.json': it is no file"));
   for (const auto& file : files) remove_kept(file.path);
   CHECK(kept_samples(paths, "", warnings).size() == 1);
 }
