@@ -45,7 +45,17 @@ _holm_value() {
     --state-dir | --run-dir) _holm_offer_files "$2" '' ;;
     -s | --signal) _holm_offer "$2" 'TERM KILL HUP INT QUIT USR1 USR2 STOP CONT PWR WINCH' ;;
     -o | --columns) _holm_offer_list "$2" "$(_holm_block Columns "$3"$'\n' | sed 's/^  \([a-z]*\).*/\1/')" ;;
-    --since) _holm_offer "$2" 'start last' ;;
+    --since)
+      if [[ $3 == *'start or last'* ]]; then
+        _holm_offer "$2" 'start last'
+      else
+        _holm_offer "$2" 'today yesterday 24h 7d 30d'
+      fi
+      ;;
+    --until) _holm_offer "$2" 'now today yesterday' ;;
+    --by) _holm_offer "$2" 'hour day month' ;;
+    -d | --domain) _holm_offer "$2" "$("${_holm_command[@]}" list -a -H -o name 2>/dev/null)" ;;
+    --textfile) _holm_offer_files "$2" '*.prom' ;;
     --suite) _holm_offer "$2" 'bookworm trixie' ;;
     -u | --user) _holm_offer "$2" 'root' ;;
   esac
@@ -68,7 +78,7 @@ _holm_positional() {
       compopt -o nospace 2>/dev/null
       ;;
     *:*NAME*) _holm_offer "$3" "$("${_holm_command[@]}" list -a -H -o name 2>/dev/null)" ;;
-    *:busybox*) _holm_offer "$3" "${kind//|/ }" ;;
+    *:busybox* | *:all) _holm_offer "$3" "${kind//|/ }" ;;
     *:DIR*) _holm_offer_files "$3" ;;
   esac
   [[ $kind != *FILE* ]] || _holm_offer_files "$3" '*.toml'
