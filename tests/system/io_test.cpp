@@ -3,10 +3,13 @@
 #include <fmt/core.h>
 
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 #include "base/file.h"
+#include "base/sys.h"
 #include "base/unit.h"
 #include "quotas/device_finder.h"
 #include "tests/support/inside.h"
@@ -103,6 +106,13 @@ class Scheduler {
   std::string file_;
   std::string name_;
 };
+
+// The disk that a lab host has for this: "vdc"; "" where there is none.
+std::string slow_disk() {
+  for (const std::string& name : list_directory("/sys/block"))
+    if (read_file_if_exists("/sys/block/" + name + "/serial").value_or("").starts_with("slow")) return name;
+  return "";
+}
 
 // Destroys the container before what its files lie on goes.
 class Guard {
@@ -252,6 +262,49 @@ TEST_CASE("a weight is kept where BFQ schedules the disk, and then nothing is wa
   installation.holm_ok({"stop", "-k", "box"});
   CHECK(start("5000").errors.find("io.weight 5000 acts as 1000 on " + disk.name() + ": BFQ knows no more") !=
         std::string::npos);
+}
+
+TEST_CASE("io.weight shares a disk that is short, as the weights are to each other") {
+  HOLM_REQUIRES("root", have_root());
+  const std::string disk = slow_disk();
+  HOLM_REQUIRES("a lab host's slow disk", !disk.empty());
+  Installation installation;
+  const Scheduler scheduler(disk, "bfq");
+  HOLM_REQUIRES("the scheduler BFQ", scheduler.is_chosen());
+  // Else whoever began to read a moment ago comes first, whatever its weight is.
+  write_control_file("/sys/block/" + disk + "/queue/iosched/low_latency", "0");
+  CHECK(run_host({"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", "/dev/" + disk})
+            .status == 0);
+  const std::string files = installation.directory() + "/files";
+  const HostMount mount({"/dev/" + disk}, files);
+  const Guard light(installation, "light"), heavy(installation, "heavy");
+  for (const auto& [name, weight] : {std::pair{"light", 100}, {"heavy", 300}}) {
+    const std::string root = files + "/" + name;
+    sys::make_directory(root, 0755);
+    copy_busybox(installation, root);
+    run_host({"dd", "if=/dev/zero", "of=" + root + "/file", "bs=1M", "count=30", "conv=fsync"});
+    installation.start(name,
+                       fmt::format("root = \"{}\"\ncommand = [\"/bin/sh\", \"-c\", \"while :; do dd if=/file "
+                                   "of=/dev/null iflag=direct bs=256k; done\"]\n[io]\nweight = {}\n",
+                                   root, weight));
+  }
+  const auto bytes_read = [&] {
+    std::map<std::string, double> bytes;
+    for (const json& container : json::parse(installation.holm_ok({"--json", "counters", "--disk", "0"})))
+      for (const json& counter : container["counters"])
+        if (counter["resource"] == "diskread")
+          bytes[container["name"].get<std::string>()] = counter["held"].get<double>();
+    return bytes;
+  };
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  auto before = bytes_read();
+  std::this_thread::sleep_for(std::chrono::seconds(8));
+  auto after = bytes_read();
+  const double ratio = (after["heavy"] - before["heavy"]) / (after["light"] - before["light"]);
+  MESSAGE(fmt::format("three times the weight: {:.2f} times the bytes of {:.1f} MiB", ratio,
+                      (after["heavy"] - before["heavy"] + after["light"] - before["light"]) / (1 << 20)));
+  CHECK(ratio > 3 * 0.9);
+  CHECK(ratio < 3 * 1.1);
 }
 
 TEST_CASE("what waits for its turn at a disk is killed all the same") {

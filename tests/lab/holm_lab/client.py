@@ -105,7 +105,7 @@ class Lab:
 
 
 def up(program, hosts, name=None, owner=None, seconds=4 * 3600):
-    """Boots hosts, each described by {"kind", "memory" MiB, "cpus", "append", "disk"}; returns when they answer."""
+    """Boots hosts, each described by {"kind", "memory" MiB, "cpus", "append", "disk", "slow_disk"}; returns when they answer."""
     for host in hosts:
         if host["kind"] not in qemu.KINDS:
             raise LabError(f"there is no kind of host '{host['kind']}'; there are {', '.join(qemu.KINDS)}")

@@ -64,6 +64,15 @@ def make_overlay(image, overlay):
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image), str(overlay)], check=True)
 
 
+def slow_disk_arguments(path):
+    """An empty disk of which reads are short, and no CPU: the tests find it by its serial number."""
+    with open(path, "wb") as disk:
+        disk.truncate(96 << 20)
+    return ["-drive", f"file={path},if=none,id=slow,format=raw,cache=unsafe,throttling.bps-read={8 << 20}",
+            # Last on its bus: vda is the root, vdb what the tests are.
+            "-device", "virtio-blk-pci,drive=slow,serial=slow,addr=0x1e"]
+
+
 def segment_arguments(directory, hosts):
     """A QEMU without a machine is the hub that the hosts' cables lead to: it stands when a host falls."""
     arguments = ["-machine", "none", "-nodefaults", "-display", "none"]
@@ -99,6 +108,8 @@ def machine_arguments(directory, image, number, settings, port, accelerator):
     ]
     if settings.get("disk"):
         arguments += ["-drive", f"file={settings['disk']},if=virtio,format=raw,readonly=on"]
+    if settings.get("slow_disk"):
+        arguments += slow_disk_arguments(f"{base}.slow")
     return arguments
 
 

@@ -58,7 +58,7 @@ def run(options):
     build = Path(options.build or os.environ.get("HOLM_BUILD_DIR") or image.TREE / "build").absolute()
     with tempfile.NamedTemporaryFile(prefix="holm-lab-disk.") as disk:
         pack(build, disk.name)
-        host = {"kind": options.kind, "memory": 1536, "cpus": 1, "append": "", "disk": disk.name}
+        host = {"kind": options.kind, "memory": 1536, "cpus": 1, "append": "", "disk": disk.name, "slow_disk": True}
         lab = client.up(program, [host], owner=os.getpid())
         try:
             return run_in(lab, options)
