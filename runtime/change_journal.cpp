@@ -22,7 +22,7 @@ std::string journal_path(const Paths& paths, const std::string& name) {
 
 std::string encode(const ChangeJournal& journal) {
   json value = {{"after", journal.after}, {"limits", json::object()}};
-  if (journal.saved) value["saved"] = *journal.saved;
+  if (journal.saved) value["saved"] = {journal.saved->before, journal.saved->after};
   for (const auto& [name, limit] : journal.limits) value["limits"][name] = {limit.rlim_cur, limit.rlim_max};
   return value.dump();
 }
@@ -31,7 +31,7 @@ ChangeJournal decode(const std::string& text) {
   const json value = json::parse(text);
   ChangeJournal journal;
   journal.after = value.at("after");
-  if (value.contains("saved")) journal.saved = value.at("saved").get<std::string>();
+  if (value.contains("saved")) journal.saved = {value.at("saved").at(0), value.at("saved").at(1)};
   for (const auto& [name, limit] : value.at("limits").items())
     journal.limits[name] = {limit.at(0).get<rlim_t>(), limit.at(1).get<rlim_t>()};
   return journal;
@@ -70,11 +70,14 @@ void finish_forgotten_change(const Installation& installation, const Observation
     step("finish what a killed command was changing", [&] {
       const FileLock lock = lock_config(paths, seen.name);
       const ChangeJournal journal = decode(*text);
-      ConfigFile config = load_running_container(installation, seen.name).config;
-      const bool is_done = config.text == journal.after;
-      if (seen.has_init()) write_recorded_limits(paths, seen, config.spec, journal, is_done);
-      config.text = journal.saved.value_or("");
-      if (is_done && journal.saved) save_config(paths, config);
+      const ConfigFile live = load_running_container(installation, seen.name).config;
+      const bool is_done = live.text == journal.after;
+      if (seen.has_init()) write_recorded_limits(paths, seen, live.spec, journal, is_done);
+      ConfigFile config = load_container(installation, seen.name).config;
+      if (is_done && journal.saved && config.text == journal.saved->before) {  // nobody has changed it since
+        config.text = journal.saved->after;
+        save_config(paths, config);
+      }
       end_change(paths, seen.name);
     });
   });

@@ -14,8 +14,11 @@
 namespace holm::runtime {
 
 struct ChangeJournal {
-  std::string after;                     // the run's config with the change, which counts once it is recorded
-  std::optional<std::string> saved;      // what the container's config then becomes
+  std::string after;  // the run's config with the change, which counts once it is recorded
+  struct Saved {
+    std::string before, after;
+  };
+  std::optional<Saved> saved;            // what the container's config then becomes
   std::map<std::string, rlimit> limits;  // of those that change: what init had before
 };
 

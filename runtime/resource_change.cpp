@@ -145,9 +145,11 @@ class ResourceChange {
     const ConfigFile live = load_running_container(installation_, seen.name).config;
     const ConfigFile after = changed_config(installation_, live, changes_);
     cgroup_ = container_cgroup(installation_.paths, seen.state->number);
-    begin_change(installation_.paths, seen.name,
-                 {after.text, report_.is_saved ? std::optional(next.text) : std::nullopt,
-                  held_limits(seen, difference(live.spec.resource_limits, after.spec.resource_limits))});
+    begin_change(
+        installation_.paths, seen.name,
+        {after.text,
+         report_.is_saved ? std::optional(ChangeJournal::Saved{saved.text, next.text}) : std::nullopt,
+         held_limits(seen, difference(live.spec.resource_limits, after.spec.resource_limits))});
     undo.push("forget the change", [this, &seen] { end_change(installation_.paths, seen.name); });
     step("raise process limits",
          [&] { write_process_limits(Direction::raise, seen, live.spec, after.spec, undo); });
