@@ -273,6 +273,8 @@ TEST_CASE("io.weight shares a disk that is short, as the weights are to each oth
   HOLM_REQUIRES("the scheduler BFQ", scheduler.is_chosen());
   // Else whoever began to read a moment ago comes first, whatever its weight is.
   write_control_file("/sys/block/" + disk + "/queue/iosched/low_latency", "0");
+  // How long it waits for a reader's next request, in milliseconds: an emulated CPU may be late with it.
+  write_control_file("/sys/block/" + disk + "/queue/iosched/slice_idle", "100");
   CHECK(run_host({"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", "/dev/" + disk})
             .status == 0);
   const std::string files = installation.directory() + "/files";
@@ -282,7 +284,9 @@ TEST_CASE("io.weight shares a disk that is short, as the weights are to each oth
     const std::string root = files + "/" + name;
     sys::make_directory(root, 0755);
     copy_busybox(installation, root);
-    run_host({"dd", "if=/dev/zero", "of=" + root + "/file", "bs=1M", "count=30", "conv=fsync"});
+    // More than can be read while it is measured: whoever begins anew has nothing to read for a while.
+    run_host({"dd", "if=/dev/zero", "of=" + root + "/file", "bs=1M", fmt::format("count={}", weight / 3),
+              "conv=fsync"});
     installation.start(name,
                        fmt::format("root = \"{}\"\ncommand = [\"/bin/sh\", \"-c\", \"while :; do dd if=/file "
                                    "of=/dev/null iflag=direct bs=256k; done\"]\n[io]\nweight = {}\n",
@@ -303,8 +307,9 @@ TEST_CASE("io.weight shares a disk that is short, as the weights are to each oth
   const double ratio = (after["heavy"] - before["heavy"]) / (after["light"] - before["light"]);
   MESSAGE(fmt::format("three times the weight: {:.2f} times the bytes of {:.1f} MiB", ratio,
                       (after["heavy"] - before["heavy"] + after["light"] - before["light"]) / (1 << 20)));
-  CHECK(ratio > 3 * 0.9);
-  CHECK(ratio < 3 * 1.1);
+  const double tolerance = patience() > 1 ? 0.2 : 0.1;
+  CHECK(ratio > 3 * (1 - tolerance));
+  CHECK(ratio < 3 * (1 + tolerance));
 }
 
 TEST_CASE("what waits for its turn at a disk is killed all the same") {

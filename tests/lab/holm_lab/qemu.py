@@ -67,7 +67,7 @@ def make_overlay(image, overlay):
 def slow_disk_arguments(path):
     """An empty disk of which reads are short, and no CPU: the tests find it by its serial number."""
     with open(path, "wb") as disk:
-        disk.truncate(96 << 20)
+        disk.truncate(256 << 20)
     return ["-drive", f"file={path},if=none,id=slow,format=raw,cache=unsafe,throttling.bps-read={8 << 20}",
             # Last on its bus: vda is the root, vdb what the tests are.
             "-device", "virtio-blk-pci,drive=slow,serial=slow,addr=0x1e"]
