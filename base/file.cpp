@@ -15,12 +15,6 @@
 namespace holm {
 namespace {
 
-std::string parent_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
 constexpr std::string_view kUnfinished = ".new";  // behind the pid of its writer
 
 // A file that this process alone writes. One of that name is left from a process that died, or put there by
@@ -45,6 +39,12 @@ void replace(const std::string& path, std::string_view content, mode_t mode, Dur
 }
 
 }  // namespace
+
+std::string parent_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
 
 std::string read_fd(int fd, std::string_view name, size_t limit) {
   std::string content;
@@ -84,13 +84,22 @@ void replace_file(const std::string& path, std::string_view content, mode_t mode
   replace(path, content, mode, Durability::until_reboot);
 }
 
+bool is_left_by(std::string_view pid) {
+  const auto number = parse_unsigned(pid);
+  if (!number || *number > INT32_MAX) return false;
+  std::optional<std::string> stat;
+  ignore_errors([&] { stat = read_file_if_exists(fmt::format("/proc/{}/stat", *number)); });  // it ended
+  // One that nobody has waited for writes nothing any more.
+  return !stat || stat->substr(stat->rfind(')') + 1).starts_with(" Z");
+}
+
 void remove_unfinished(const std::string& directory) {
   for (const std::string& name : list_directory(directory)) {
     if (!name.ends_with(kUnfinished)) continue;
     const std::string_view rest = std::string_view(name).substr(0, name.size() - kUnfinished.size());
     const size_t dot = rest.rfind('.');
-    const auto pid = dot == std::string_view::npos ? std::nullopt : parse_unsigned(rest.substr(dot + 1));
-    if (pid && !sys::exists(fmt::format("/proc/{}", *pid))) sys::remove_file(directory + "/" + name);
+    if (dot != std::string_view::npos && is_left_by(rest.substr(dot + 1)))
+      sys::remove_file(directory + "/" + name);
   }
 }
 

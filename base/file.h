@@ -38,6 +38,9 @@ void write_file_durably(const std::string& path, std::string_view content, mode_
 // /run).
 void replace_file(const std::string& path, std::string_view content, mode_t mode = 0600);
 
+// Whether no process has this pid, which stands in the name of a temporary file: it was left then.
+bool is_left_by(std::string_view pid);
+
 // Removes what killed processes were writing in this directory with the two above.
 void remove_unfinished(const std::string& directory);
 
@@ -46,6 +49,8 @@ std::vector<std::string> list_directory(const std::string& path);
 
 // Syncs a directory, so that names made or removed in it outlive a crash.
 void sync_directory(const std::string& path);
+// The directory that a path's last part is in: "." of a name alone.
+std::string parent_of(const std::string& path);
 
 // Opens a regular file of at most 1 MiB below a container's root (`root`: directory fd) and reads it; links
 // stay inside the root, FIFOs and devices are refused. Nothing where it does not exist.

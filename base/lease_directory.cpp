@@ -55,9 +55,8 @@ void LeaseDirectory::rename_owner(uint32_t number, const std::string& owner) {
 
 void LeaseDirectory::remove_leftovers() {
   for (const std::string& name : list_directory(path_)) {
-    const auto pid = parse_unsigned(std::string_view(name).substr(name.rfind('.') + 1));
-    if (!name.starts_with('.') || !pid || *pid > INT32_MAX) continue;
-    if (!sys::exists(fmt::format("/proc/{}", *pid))) sys::remove_file(path_ + "/" + name);
+    if (name.starts_with('.') && is_left_by(std::string_view(name).substr(name.rfind('.') + 1)))
+      sys::remove_file(path_ + "/" + name);
   }
 }
 

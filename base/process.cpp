@@ -4,12 +4,15 @@
 #include <fmt/core.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/sys.h"
 #include "base/text.h"
 
@@ -78,6 +81,21 @@ std::string run_program_or_throw(const std::vector<std::string>& command, Progra
   const std::string_view errors = trim(result.errors);
   throw Error(fmt::format("run '{}': exit status {}{}{}", join(command, " "), result.exit_status,
                           errors.empty() ? "" : ": ", printable(errors.substr(errors.rfind('\n') + 1))));
+}
+
+void kill_session(pid_t session) {
+  // One that forked while the list was read is found by the next look.
+  for (bool found = true; found;) {
+    found = false;
+    for (const std::string& name : list_directory("/proc")) {
+      const auto pid = static_cast<pid_t>(parse_unsigned(name).value_or(0));
+      if (pid == 0 || pid == session || ::getsid(pid) != session) continue;
+      const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+      if (!process || ::getsid(pid) != session || sys::pidfd_wait_ended(process.get(), {})) continue;
+      sys::pidfd_signal(process.get(), SIGKILL);
+      found = true;
+    }
+  }
 }
 
 std::string find_program(const std::string& name) {

@@ -1,6 +1,8 @@
 // Programs that Holm starts on the host.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <vector>
 
@@ -24,6 +26,9 @@ ProgramResult run_program(const std::vector<std::string>& command,
 // As above; throws with the end of its standard error where it does not exit with 0.
 std::string run_program_or_throw(const std::vector<std::string>& command,
                                  ProgramOutput output = ProgramOutput::capture);
+// Kills all processes of a session. Its leader must not have been waited for, so that its number is not given
+// anew.
+void kill_session(pid_t session);
 // The program's path; empty where PATH has none.
 std::string find_program(const std::string& name);
 

@@ -140,6 +140,11 @@ void rename(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) fail(fmt::format("rename '{}' to", from), to);
 }
 
+void link_fd(int fd, const std::string& to) {
+  const std::string from = fmt::format("/proc/self/fd/{}", fd);
+  if (::linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) != 0) fail("name a file", to);
+}
+
 void rename_new(const std::string& from, const std::string& to) {
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0)
     fail(fmt::format("rename '{}' to", from), to);

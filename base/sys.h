@@ -42,6 +42,8 @@ void make_directory(const std::string& path, mode_t mode);
 void make_directories(const std::string& path, mode_t mode);
 void make_directory_at(int directory, const std::string& name, mode_t mode);
 void rename(const std::string& from, const std::string& to);
+// Gives a file that was opened with O_TMPFILE a name.
+void link_fd(int fd, const std::string& to);
 // Fails with EEXIST where `to` exists.
 void rename_new(const std::string& from, const std::string& to);
 // False where there was nothing to remove.

@@ -103,6 +103,8 @@ std::string shortened(std::string_view text) {
   return text.size() <= kLongest ? printable(text) : printable(text.substr(0, kLongest)) + "...";
 }
 
+std::string quoted(std::string_view text) { return fmt::format("\"{}\"", shortened(text)); }
+
 std::string printable(std::string_view text) {
   std::string out;
   for (const char c : text) {

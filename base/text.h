@@ -33,5 +33,6 @@ bool is_dns_label(std::string_view text);
 std::string printable(std::string_view text);
 // The same, and not endless: its first 80 bytes.
 std::string shortened(std::string_view text);
+std::string quoted(std::string_view text);  // in double quotes
 
 }  // namespace holm

@@ -31,10 +31,11 @@ struct Program {
 };
 void add_life_verbs(CLI::App& app,
                     Program& program);  // create start run stop kill reboot pause resume destroy rename wait
-void add_show_verbs(CLI::App& app, Program& program);     // list inspect ps log
-void add_counter_verbs(CLI::App& app, Program& program);  // counters
-void add_metric_verbs(CLI::App& app, Program& program);   // metrics
-void add_inside_verbs(CLI::App& app, Program& program);   // exec shell console
+void add_show_verbs(CLI::App& app, Program& program);        // list inspect ps log
+void add_checkpoint_verbs(CLI::App& app, Program& program);  // save restore checkpoint clone
+void add_counter_verbs(CLI::App& app, Program& program);     // counters
+void add_metric_verbs(CLI::App& app, Program& program);      // metrics
+void add_inside_verbs(CLI::App& app, Program& program);      // exec shell console
 void add_resource_verbs(CLI::App& app,
                         Program& program);  // set mem-set mem-max vcpu-set vcpu-pin vcpu-list sched-credit
 void add_template_verbs(CLI::App& app, Program& program);  // template build|import|list|inspect|remove

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "checkpoint/preflight.h"
+#include "checkpoint/save.h"
 #include "cli/command.h"
 #include "runtime/host_check.h"
 #include "runtime/lifecycle.h"
@@ -72,6 +74,46 @@ int check(const Program& program) {
   return can_start ? 0 : kExitFailed;
 }
 
+std::string describe(const checkpoint::Obstacle& found) {
+  const std::string whose =
+      found.pid == 0 ? "the container" : fmt::format("process {} ('{}')", found.pid, found.program);
+  return fmt::format("{}: {}: {}", whose, found.object, found.why);
+}
+
+json to_json(const std::vector<checkpoint::Obstacle>& all) {
+  json array = json::array();
+  for (const auto& found : all)
+    array.push_back({{"pid", found.pid},
+                     {"program", found.program},
+                     {"object", found.object},
+                     {"why", found.why},
+                     {"cure", found.cure}});
+  return array;
+}
+
+// Whether a container can be saved as it is now.
+int check_container(const Program& program, const std::string& name) {
+  require_root();
+  const auto report = checkpoint::check_savable(runtime::open_installation(), name);
+  if (program.globals.json) {
+    print_output(dump({{"obstacles", to_json(report.obstacles)},
+                       {"warnings", to_json(report.warnings)},
+                       {"complete", report.is_complete}}));
+    return report.obstacles.empty() ? 0 : kExitFailed;
+  }
+  const auto print = [](const char* verdict, const std::vector<checkpoint::Obstacle>& all) {
+    for (const auto& found : all) {
+      print_output(fmt::format("{:<8} {}\n", verdict, describe(found)));
+      if (!found.cure.empty()) print_output(fmt::format("         cure: {}\n", found.cure));
+    }
+  };
+  print("refused", report.obstacles);
+  print("lost", report.warnings);
+  if (!report.is_complete) print_output("limited  there was more to look at than time for it\n");
+  if (report.obstacles.empty()) print_output(fmt::format("ok       container '{}' can be saved\n", name));
+  return report.obstacles.empty() ? 0 : kExitFailed;
+}
+
 int collect(const Program& program) {
   require_root();
   const auto report = runtime::collect_garbage(runtime::open_installation());
@@ -93,7 +135,15 @@ void add_host_verbs(CLI::App& app, Program& program) {
     });
   };
   add("info", "show the host, as Holm sees it", info);
-  add("check", "what this host can and cannot do, with the cure for each", check);
+  const auto name = std::make_shared<std::string>();
+  CLI::App* const verb =
+      app.add_subcommand("check", "what this host can and cannot do, or why a container cannot be saved");
+  verb->add_option("name", *name)->option_text("NAME");
+  verb->callback([&program, name] {
+    program.action = [&program, name] {
+      return name->empty() ? check(program) : check_container(program, *name);
+    };
+  });
   add("gc", "remove what killed commands left behind", collect);
   app.set_version_flag("--version", fmt::format("holm {}", kVersion), "show Holm's version");
   add("version", "show Holm's version", [](const Program& chosen) {

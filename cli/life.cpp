@@ -12,9 +12,13 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "base/unit.h"
+#include "checkpoint/restore.h"
+#include "checkpoint/save.h"
+#include "checkpoint/store.h"
 #include "cli/command.h"
 #include "runtime/lifecycle.h"
 #include "runtime/relay.h"
+#include "runtime/settle.h"
 
 namespace holm::cli {
 namespace {
@@ -31,6 +35,9 @@ struct LifeOptions {
   bool remove = false;
   bool force = false;
   bool all = false;
+  bool fresh = false;
+  bool checkpoint = false;
+  bool host_shutdown = false;
 };
 
 runtime::Installation open_as_root() {
@@ -94,9 +101,10 @@ int start(const Program& program, const LifeOptions& options) {
     throw usage_error("say which containers").hint("names, files, or --autostart");
   const std::vector<std::string> names = options.all ? autostart_names(program, installation) : options.names;
   return for_each_name(program, names, [&](const std::string& argument) {
-    runtime::StartOptions start_options;
-    start_options.monitor.name = resolve(installation, argument).name;
-    print_warnings(runtime::start(installation, std::move(start_options)).state);
+    const auto report =
+        checkpoint::start_or_go_on(installation, resolve(installation, argument).name, options.fresh);
+    for (const std::string& warning : report.warnings) print_warning(warning);
+    print_warnings(report.state);
   });
 }
 
@@ -165,18 +173,46 @@ int run(const LifeOptions& options, const std::vector<std::string>& command) {
   }
 }
 
+// Of all containers, those that do not run are passed over.
+void stop_to_checkpoint(const runtime::Installation& installation, const std::string& name,
+                        bool is_one_of_all) {
+  const auto condition = runtime::look(installation, name).condition;
+  if (is_one_of_all && condition == runtime::Condition::stopped) return;
+  checkpoint::SaveOptions save;
+  save.tag = runtime::kSuspendedTag;
+  save.with_files = false;  // they stay where they are
+  checkpoint::save(installation, name, save);
+}
+
+// False where it is to be stopped, or has to be.
+bool save_for_host_shutdown(const runtime::Installation& installation, const std::string& name) {
+  try {
+    const auto spec = runtime::load_container(installation, name).config.spec;
+    if (spec.on_host_shutdown != runtime::OnHostShutdown::checkpoint) return false;
+    stop_to_checkpoint(installation, name, true);
+    return true;
+  } catch (const Error& error) {
+    print_warning(fmt::format("container '{}' is stopped instead: {}", name, error.message()));
+    return false;
+  }
+}
+
 int stop(const Program& program, const LifeOptions& options, runtime::Intent intent) {
   const auto installation = open_as_root();
   runtime::StopOptions stop_options;
   if (!options.timeout.empty()) stop_options.timeout = parse_time(options.timeout, "--timeout");
   stop_options.intent = intent;
   stop_options.kill_at_once = options.force;
-  if (options.all == !options.names.empty())
-    throw usage_error("say which containers").hint("names, or --all");
-  const std::vector<std::string> names =
-      options.all ? runtime::container_names(installation.paths) : options.names;
+  const bool all = options.all || options.host_shutdown;
+  if (all == !options.names.empty()) throw usage_error("say which containers").hint("names, or --all");
+  const std::vector<std::string> names = all ? runtime::container_names(installation.paths) : options.names;
+  if (options.checkpoint && (options.force || !options.timeout.empty()))
+    throw usage_error(
+        "'--checkpoint' asks init for nothing: '--kill' and '--timeout' have no meaning with it");
   return for_each_name(program, names, [&](const std::string& name) {
-    if (runtime::stop(installation, name, stop_options) == runtime::Stopped::was_not_running && !options.all)
+    if (options.checkpoint) return stop_to_checkpoint(installation, name, all);
+    if (options.host_shutdown && save_for_host_shutdown(installation, name)) return;
+    if (runtime::stop(installation, name, stop_options) == runtime::Stopped::was_not_running && !all)
       throw Error(fmt::format("container '{}' is not running", name))
           .hint("'holm list -a' shows all containers");
   });
@@ -227,6 +263,7 @@ void add_life_verbs(CLI::App& app, Program& program) {
 
   verb = add_verb(app, "start", "start containers; a FILE is created first if it is not there");
   take_names_or_all(verb, "FILE|NAME...", "--autostart", "all with autostart = true, in their order");
+  verb->add_flag("--fresh", options->fresh, "give up the checkpoint that a container was stopped with");
   act(verb, [&program, options] { return start(program, *options); });
 
   verb = add_verb(app, "run", "start a container in the foreground and pass its exit status on");
@@ -240,6 +277,10 @@ void add_life_verbs(CLI::App& app, Program& program) {
   take_names_or_all(verb, "NAME...", "-a,--all", "all that run");
   verb->add_option("-t,--timeout", options->timeout, "time before it is killed (10s)");
   verb->add_flag("-k,--kill", options->force, "kill at once");
+  verb->add_flag("--host-shutdown", options->host_shutdown,
+                 "all that run, each as its on_host_shutdown says");
+  verb->add_flag("--checkpoint", options->checkpoint,
+                 "keep their processes in a checkpoint, from which start goes on");
   act(verb, [&program, options] { return stop(program, *options, runtime::Intent::stop); });
 
   verb = add_verb(app, "reboot", "stop containers and start them again");

@@ -7,8 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/interruption.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "checkpoint/restore_source.h"
 #include "cli/command.h"
 #include "runtime/lifecycle.h"
 #include "runtime/monitor.h"
@@ -90,6 +92,7 @@ void add_verbs(CLI::App& app, Program& program, std::string_view word) {
       {add_show_verbs, {"list", "inspect", "ps", "log"}},
       {add_resource_verbs,
        {"set", "mem-set", "mem-max", "vcpu-set", "vcpu-pin", "vcpu-list", "sched-credit"}},
+      {add_checkpoint_verbs, {"save", "restore", "checkpoint", "clone"}},
       {add_counter_verbs, {"counters"}},
       {add_metric_verbs, {"metrics"}},
       {add_template_verbs, {"template"}},
@@ -192,6 +195,7 @@ int for_each_name(const Program& program, const std::vector<std::string>& names,
     } catch (const Error& error) {
       print_error(error, program.globals);
       if (status == 0) status = error.exit_status();
+      if (Interruption::has_come()) break;
     }
   }
   return status;
@@ -240,7 +244,11 @@ int main(int argc, char** argv) {
   }
   if (argc > 2 && std::string_view(argv[1]) == holm::runtime::kMonitorVerb) {
     const std::vector<std::string> arguments(argv, argv + argc);
-    return holm::runtime::run_monitor(holm::runtime::parse_monitor_arguments(arguments));
+    const auto options = holm::runtime::parse_monitor_arguments(arguments);
+    if (options.checkpoint.empty()) return holm::runtime::run_monitor(options);
+    return holm::runtime::run_monitor(
+        options, holm::checkpoint::RestoreSource{options.checkpoint, options.upper, options.new_identity,
+                                                 options.paused});
   }
   return holm::cli::run(argc, argv);
 }

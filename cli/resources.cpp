@@ -12,7 +12,7 @@
 #include "cli/table.h"
 #include "runtime/config_keys.h"
 #include "runtime/container_processes.h"
-#include "runtime/launch.h"
+#include "runtime/host_side.h"
 #include "runtime/observe.h"
 #include "runtime/resource_change.h"
 

@@ -15,10 +15,11 @@
 #include "cli/table.h"
 #include "runtime/config_show.h"
 #include "runtime/container_processes.h"
-#include "runtime/launch.h"
+#include "runtime/host_side.h"
 #include "runtime/lifecycle.h"
 #include "runtime/observe.h"
 #include "runtime/settle.h"
+#include "runtime/suspended.h"
 
 namespace holm::cli {
 namespace {
@@ -43,6 +44,8 @@ Row make_row(const runtime::Installation& installation, const quotas::CgroupLayo
   Row row;
   row.name = name;
   row.state = runtime::condition_name(seen.condition);
+  if (seen.condition == runtime::Condition::stopped && runtime::is_suspended(installation.paths, name))
+    row.state = "suspended";
   row.problem = seen.problem;
   row.recorded = seen.state;
   row.alive = seen.has_init();

@@ -123,15 +123,29 @@ rlimit default_limit(const std::string& name, const rlimit& inherited) {
   return inherited;
 }
 
+namespace {
+
+rlimit wanted_limit(const ResourceLimits& limits, const LimitRow& row, const rlimit& inherited) {
+  const auto asked = limits.find(std::string(row.name));
+  return asked == limits.end() ? default_limit(std::string(row.name), inherited)
+                               : rlimit{asked->second, asked->second};
+}
+
+}  // namespace
+
 void apply_resource_limits(const ResourceLimits& limits, pid_t process) {
   for (const auto& [name, value] : limits) require_row(name);
   for (const LimitRow& row : kLimits) {
     const rlimit held = read_limit(row, process);
-    const auto asked = limits.find(std::string(row.name));
-    const rlimit wanted = asked == limits.end() ? default_limit(std::string(row.name), held)
-                                                : rlimit{asked->second, asked->second};
-    write_limit(row, process, wanted, held, Held::host);
+    write_limit(row, process, wanted_limit(limits, row, held), held, Held::host);
   }
+}
+
+std::map<int, rlimit> granted_limits(const ResourceLimits& limits) {
+  std::map<int, rlimit> granted;
+  for (const LimitRow& row : kLimits)
+    granted.emplace(row.number, wanted_limit(limits, row, read_limit(row, 0)));
+  return granted;
 }
 
 rlimit resource_limit_of(const std::string& name, pid_t process) {

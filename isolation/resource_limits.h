@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include <map>
 #include <string>
 
 #include "isolation/security_spec.h"
@@ -18,6 +19,9 @@ rlimit default_limit(const std::string& name, const rlimit& inherited);
 // Raising a hard limit needs CAP_SYS_RESOURCE over the host, which nothing inside a user namespace has: the
 // monitor calls this for the child. Throws with the host's hard limit and the cure where the kernel refuses.
 void apply_resource_limits(const ResourceLimits& limits, pid_t process = 0);
+
+// What apply_resource_limits gives a process that inherited ours, by the resource's number.
+std::map<int, rlimit> granted_limits(const ResourceLimits& limits);
 
 // The limit that a process has now.
 rlimit resource_limit_of(const std::string& name, pid_t process);

@@ -83,18 +83,29 @@ void mount_in(int directory, const std::string& name, const std::string& type, c
   attach_mount(make_file_system(type, options, flags, name).get(), target.get(), name);
 }
 
-// Covers a file by /dev/null and a directory by an empty one.
-void mask(int root, const std::string& path) {
-  const auto target = open_below(root, path, O_PATH);
-  if (!target) return;  // this kernel has no such file
-  constexpr unsigned kFlags = kReadOnly | kNoSuid | kNoDev | kNoExec;
-  const bool directory = S_ISDIR(sys::stat_fd(target->get(), path).st_mode);
-  const UniqueFd cover =
-      directory
-          ? make_file_system("tmpfs", {{"size", "4k"}, {"nr_inodes", "2"}, {"mode", "0555"}}, kFlags, path)
-          : copy_mount(AT_FDCWD, "/dev/null", Depth::one_mount);
-  attach_mount(cover.get(), target->get(), path);
-}
+// Covers files by /dev/null and directories by an empty one, which is one file system for all: a checkpoint
+// has it once.
+class Masks {
+ public:
+  explicit Masks(int root) : root_(root) {}
+
+  void cover(const std::string& path) {
+    const auto target = open_below(root_, path, O_PATH);
+    if (!target) return;  // this kernel has no such file
+    if (!S_ISDIR(sys::stat_fd(target->get(), path).st_mode))
+      return attach_mount(copy_mount(AT_FDCWD, "/dev/null", Depth::one_mount).get(), target->get(), path);
+    // Kernels before 6.15 copy no mount that is not attached yet: the first directory gets it itself.
+    if (nothing_)
+      return attach_mount(copy_mount(nothing_.get(), "", Depth::one_mount).get(), target->get(), path);
+    nothing_ = make_file_system("tmpfs", {{"size", "4k"}, {"nr_inodes", "2"}, {"mode", "0555"}},
+                                kReadOnly | kNoSuid | kNoDev | kNoExec, path);
+    attach_mount(nothing_.get(), target->get(), path);
+  }
+
+ private:
+  int root_;
+  UniqueFd nothing_;
+};
 
 void make_read_only(int root, const std::string& path) {
   const auto target = open_below(root, path, O_PATH);
@@ -231,7 +242,8 @@ void mask_paths(int root, SysMode mode) {
   for (const char* path : read_only_paths()) make_read_only(root, path);
   for (const auto& [path, copy] : sysctls)
     attach_mount(copy.get(), open_below(root, path, O_PATH)->get(), path);
-  for (const char* path : masked_paths()) mask(root, path);
+  Masks masks(root);
+  for (const char* path : masked_paths()) masks.cover(path);
 }
 
 }  // namespace holm::isolation

@@ -39,6 +39,11 @@ void install_seccomp_filter(SeccompVariant variant) {
   throw error;
 }
 
+std::string_view seccomp_filter_bytes(SeccompVariant variant) {
+  const auto bytes = std::as_bytes(program_of(variant));
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 size_t seccomp_filter_size(SeccompVariant variant) { return program_of(variant).size(); }
 
 }  // namespace holm::isolation

@@ -63,10 +63,37 @@ void configure_inside(const LinkPlan& plan) {
   netlink.apply(batch);
 }
 
+std::vector<InterfaceAddress> renumber_inside(const LinkPlan& plan) {
+  Netlink netlink;
+  const auto link = netlink.find_link(plan.container_name);
+  if (!link) throw Error(fmt::format("renumber link '{}': it is not there", plan.container_name));
+  NetlinkBatch batch;
+  std::vector<InterfaceAddress> removed;
+  for (const LinkAddress& old : netlink.list_addresses(link->index)) {
+    if (is_link_local(old.address)) continue;
+    batch.remove_address(link->index, old.address);
+    removed.push_back(old.address);
+  }
+  batch.set_mac(plan.container_name, plan.mac);
+  for (const InterfaceAddress& address : plan.addresses) batch.add_address(link->index, address);
+  for (const auto& gateway : {plan.gateway4, plan.gateway6})
+    if (gateway) batch.add_default_route(link->index, *gateway);
+  netlink.apply(batch);
+  return removed;
+}
+
 void configure_loopback() {
   NetlinkBatch batch;
   batch.set_up("lo");
   Netlink().apply(batch);
+}
+
+void set_bridge(const std::string& host_name, const std::string& bridge) {
+  Netlink netlink;
+  if (!netlink.find_link(host_name)) return;
+  NetlinkBatch batch;
+  batch.set_bridge(host_name, index_of_bridge(netlink, bridge));
+  netlink.apply(batch);
 }
 
 bool detach(const std::string& host_name) { return Netlink().delete_link(host_name); }

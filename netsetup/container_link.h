@@ -29,8 +29,15 @@ void attach(const LinkPlan& plan, int network_namespace);
 // Gives the container's end and the loopback link what they need to work; `attach` must be done.
 // Runs in: the container's network namespace, with CAP_NET_ADMIN over it, and where /proc/sys is writable.
 void configure_inside(const LinkPlan& plan);
+// Takes all global addresses of a link away, sets its MAC and gives it the plan's, with the default routes.
+// Runs as `configure_inside`, which has been done for other addresses; returns those.
+std::vector<InterfaceAddress> renumber_inside(const LinkPlan& plan);
 // For mode `none`: the loopback link alone. Runs as `configure_inside`.
 void configure_loopback();
+
+// Puts the host's end into a bridge, or (with an empty name) takes it out, so that nothing passes while its
+// state stays as it is. Nothing to do where the link is gone.
+void set_bridge(const std::string& host_name, const std::string& bridge);
 
 // Removes the pair. False where it is gone already, as it is once the container's network namespace is.
 bool detach(const std::string& host_name);

@@ -115,9 +115,8 @@ Subnets choose_subnets(Netlink& netlink, const HostNetworkSettings& settings,
   std::optional<InterfaceAddress> gateway6 = settings.subnet6;
   if (bridge)
     for (const auto& [address, link] : netlink.list_addresses(bridge->index)) {
-      const bool is_link_local = address.bytes[0] == 0xfe && address.bytes[1] == 0x80;
       if (address.family == AF_INET && address.prefix_length <= 30 && !gateway4) gateway4 = address;
-      if (address.family == AF_INET6 && address.prefix_length <= 96 && !is_link_local && !gateway6)
+      if (address.family == AF_INET6 && address.prefix_length <= 96 && !is_link_local(address) && !gateway6)
         gateway6 = address;
     }
   if (!gateway4) gateway4 = choose_gateway4(netlink, settings, bridge ? bridge->index : 0);

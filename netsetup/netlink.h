@@ -54,6 +54,7 @@ class NetlinkBatch {
   // Also keeps the bridge's MTU from following its ports.
   void set_mtu(const std::string& name, unsigned mtu);
   void set_up(const std::string& name);
+  void set_mac(const std::string& name, const MacAddress& mac);
   void set_bridge(const std::string& name, int bridge_index);  // 0: out of its bridge
   // No IPv6 link-local address is made when the link goes up.
   void disable_link_local(const std::string& name);

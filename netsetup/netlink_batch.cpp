@@ -135,6 +135,12 @@ void NetlinkBatch::set_up(const std::string& name) {
   push(link_message(link.get(), 0), fmt::format("set link '{}' up", name));
 }
 
+void NetlinkBatch::set_mac(const std::string& name, const MacAddress& mac) {
+  const RouteLink link = named_link(name);
+  rtnl_link_set_addr(link.get(), to_nl(mac).get());
+  push(link_message(link.get(), 0), fmt::format("set the MAC of link '{}'", name));
+}
+
 void NetlinkBatch::set_bridge(const std::string& name, int bridge_index) {
   const RouteLink link = named_link(name);
   rtnl_link_set_master(link.get(), bridge_index);

@@ -98,6 +98,10 @@ std::string format_interface_address(const InterfaceAddress& address) {
   return fmt::format("{}/{}", format_host_address(address), address.prefix_length);
 }
 
+bool is_link_local(const InterfaceAddress& address) {
+  return address.family == AF_INET6 && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0) == 0x80;
+}
+
 bool is_in_network(const InterfaceAddress& address, const InterfaceAddress& network) {
   if (address.family != network.family) return false;
   const size_t whole = network.prefix_length / 8;

@@ -38,6 +38,8 @@ std::optional<InterfaceAddress> parse_interface_address(
 std::optional<InterfaceAddress> parse_host_address(std::string_view text);  // without prefix: /32, /128
 std::string format_interface_address(const InterfaceAddress& address);      // "10.0.3.10/24"
 std::string format_host_address(const InterfaceAddress& address);           // "10.0.3.10"
+// fe80::/10: of one link, and known nowhere else.
+bool is_link_local(const InterfaceAddress& address);
 // True where `address` lies in the network of `network` (its prefix length counts).
 bool is_in_network(const InterfaceAddress& address, const InterfaceAddress& network);
 

@@ -38,6 +38,7 @@ class GroupSet final : public Cgroup {
   CgroupEntry open_entry() const override;
   void enter_self() const override;
   void freeze() override;
+  void begin_freeze() override;
   void thaw() override;
   bool is_frozen() const override;
   std::vector<pid_t> processes() const override { return tree_processes(tracker().directory()); }
@@ -51,6 +52,9 @@ class GroupSet final : public Cgroup {
   std::string memory_group() const override;
   bool exists() const override;
   void remove() override;
+  std::string freezer_directory() const override;
+  std::vector<DelegatedGroup> delegated() const override;
+  std::map<std::string, std::string> places() const override;
   std::vector<std::string> directories() const override;
 
  private:
@@ -58,6 +62,7 @@ class GroupSet final : public Cgroup {
   Group& need(std::string_view controller, std::string_view key) const;
   Group* find_io() const;
   Group* find_freezer() const;
+  Group& need_freezer() const;
   Group& tracker() const;
 
   std::vector<std::unique_ptr<Group>> groups_;
@@ -137,14 +142,18 @@ void GroupSet::enter_self() const {
   for (const auto& group : groups_) group->enter_self();
 }
 
-void GroupSet::freeze() {
+Group& GroupSet::need_freezer() const {
   Group* const found = find_freezer();
   if (!found && !exists()) throw Error("freeze a container: its cgroup is gone, as it just ended");
   if (!found)
     throw Error(
         "freeze a container: this host has neither cgroup v2's freezer (Linux 5.2) nor v1's 'freezer' "
         "controller");
-  Group& group = *found;
+  return *found;
+}
+
+void GroupSet::freeze() {
+  Group& group = need_freezer();
   const auto end = Clock::now() + 10s;
   group.write_frozen(true);
   for (auto pause = 100us; !group.is_frozen(); pause = std::min(pause * 2, std::chrono::microseconds(20ms))) {
@@ -157,6 +166,8 @@ void GroupSet::freeze() {
     group.write_frozen(true);  // v1 forgets processes that were made meanwhile
   }
 }
+
+void GroupSet::begin_freeze() { need_freezer().write_frozen(true); }
 
 // A container that ends takes its groups away at any moment: there is nothing left to thaw then.
 void GroupSet::thaw() {
@@ -242,6 +253,27 @@ void GroupSet::remove() {
   const auto end = Clock::now() + 1s;
   for (const auto& group : groups_)
     group->remove(std::max(0ms, std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now())));
+}
+
+std::string GroupSet::freezer_directory() const {
+  const Group* const group = find_freezer();
+  return group ? group->directory() : "";
+}
+
+std::vector<DelegatedGroup> GroupSet::delegated() const {
+  std::vector<DelegatedGroup> delegated;
+  for (const auto& group : groups_) {
+    if (group->is_v2()) delegated.push_back({"", group->directory()});
+    if (group->has("name=systemd")) delegated.push_back({"name=systemd", group->directory()});
+  }
+  return delegated;
+}
+
+std::map<std::string, std::string> GroupSet::places() const {
+  std::map<std::string, std::string> places;
+  for (const auto& group : groups_)
+    places.emplace(group->is_v2() ? "" : group->first_controller(), group->path_in_hierarchy());
+  return places;
 }
 
 std::vector<std::string> GroupSet::directories() const {

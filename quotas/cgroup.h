@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -73,6 +74,12 @@ struct CgroupEntry {
   std::vector<UniqueFd> v1_tasks;
 };
 
+// A directory of a container that its root may make nested groups in.
+struct DelegatedGroup {
+  std::string hierarchy;  // "" for v2, "name=systemd"
+  std::string directory;
+};
+
 // What went through one block device. Devices on top of others (LVM, RAID) and those below both count it.
 struct DeviceIo {
   std::string device;  // "8:0"
@@ -123,7 +130,8 @@ class Cgroup {
   // CLONE_INTO_CGROUP is faster. A frozen container would freeze the caller.
   virtual void enter_self() const = 0;
 
-  virtual void freeze() = 0;  // returns when frozen; throws when that takes longer than 10 s
+  virtual void freeze() = 0;        // returns when frozen; throws when that takes longer than 10 s
+  virtual void begin_freeze() = 0;  // asks for it alone
   // A container that ended meanwhile is not frozen, and thawing it is no error.
   virtual void thaw() = 0;
   virtual bool is_frozen() const = 0;
@@ -161,6 +169,13 @@ class Cgroup {
   // Removes the groups with all nested ones; nothing to do where they are gone. Retries EBUSY for up to a
   // second.
   virtual void remove() = 0;
+  // The directory whose freezer stops the container: of v1's controller or of v2. Empty where the host has
+  // none.
+  virtual std::string freezer_directory() const = 0;
+  // Those directories that `delegate` handed out.
+  virtual std::vector<DelegatedGroup> delegated() const = 0;
+  // Where the container stands in each hierarchy, by the hierarchy's first controller ("" for v2): "/holm/7".
+  virtual std::map<std::string, std::string> places() const = 0;
   // All directories of this container, one per hierarchy; for messages, tests and gc.
   virtual std::vector<std::string> directories() const = 0;
 };

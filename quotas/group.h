@@ -45,6 +45,7 @@ class Group {
   std::string file(std::string_view name) const;
   std::string path_in_hierarchy() const { return directory_.substr(base_.size()); }
   bool has(std::string_view controller) const;
+  std::string first_controller() const { return controllers_.empty() ? "" : controllers_.front(); }
   bool exists() const;
 
   // Makes the directory, and its parent if need be, so that limits can be written and processes can join.

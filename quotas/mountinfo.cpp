@@ -30,6 +30,7 @@ std::optional<MountEntry> parse_mount(std::string_view line) {
   const auto dash = std::find(fields.begin(), fields.end(), "-");
   if (fields.size() < 10 || fields.end() - dash < 4) return std::nullopt;
   MountEntry mount{parse_unsigned(fields[0]).value_or(0),
+                   fields[2],
                    unescape(fields[3]),
                    unescape(fields[4]),
                    *(dash + 1),

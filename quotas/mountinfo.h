@@ -1,4 +1,4 @@
-// The mounts of this process, as /proc/self/mountinfo tells them. Not for other folders.
+// The mounts of a process, as /proc/PID/mountinfo tells them.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@ namespace holm::quotas {
 // One line of it, as far as it matters here.
 struct MountEntry {
   uint64_t id = 0;                         // as in statx(2)
+  std::string device;                      // "0:26": of the file system, as in stat(2)
   std::string root;                        // what of the file system is mounted
   std::string point;                       // where
   std::string type;                        // "ext4"

@@ -9,7 +9,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,11 +16,11 @@
 #include <array>
 #include <cstring>
 #include <functional>
-#include <future>
 #include <optional>
 #include <vector>
 
 #include "base/error.h"
+#include "base/network_namespace.h"
 #include "base/sys.h"
 #include "base/unique_fd.h"
 
@@ -35,14 +34,11 @@ struct Sockets {
   UniqueFd firewall;  // NETLINK_NETFILTER
 };
 
-// A socket belongs to the namespace that it was made in, so only a short-lived thread enters it.
 Sockets open_in_namespace(int network_namespace) {
-  const auto open = [network_namespace] {
-    sys::set_namespaces(network_namespace, CLONE_NEWNET, "the container's network");
+  return in_network_namespace(network_namespace, [] {
     return Sockets{UniqueFd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG)),
                    UniqueFd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER))};
-  };
-  return std::async(std::launch::async, open).get();
+  });
 }
 
 struct Question {

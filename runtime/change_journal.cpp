@@ -9,7 +9,7 @@
 #include "isolation/resource_limits.h"
 #include "runtime/container_limits.h"
 #include "runtime/frozen_moment.h"
-#include "runtime/launch.h"
+#include "runtime/host_side.h"
 
 namespace holm::runtime {
 namespace {

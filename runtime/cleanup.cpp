@@ -5,7 +5,7 @@
 #include "base/step.h"
 #include "netsetup/container_link.h"
 #include "runtime/account.h"
-#include "runtime/launch.h"
+#include "runtime/host_side.h"
 
 namespace holm::runtime {
 

@@ -19,8 +19,6 @@ using netsetup::InterfaceAddress;
 using netsetup::NicMode;
 using netsetup::NicSpec;
 
-std::string quoted(const std::string& text) { return fmt::format("\"{}\"", shortened(text)); }
-
 class SpecChecker {
  public:
   SpecChecker(const ContainerSpec& spec, const HostFacts& host) : spec_(spec), host_(host) {}
@@ -65,8 +63,8 @@ class SpecChecker {
       refuse("hostname", "hostname", quoted(spec_.hostname));
     if (spec_.order < 0 || spec_.order > container_keys().find("order")->max)
       refuse("order", "order", fmt::format("{}", spec_.order));
-    if (spec_.on_host_shutdown == OnHostShutdown::checkpoint)
-      note("on_host_shutdown", "'on_host_shutdown = \"checkpoint\"' is not available in this version");
+    if (spec_.on_host_shutdown == OnHostShutdown::checkpoint && !spec_.security.migratable)
+      note("on_host_shutdown", "'on_host_shutdown = \"checkpoint\"' needs 'security.migratable = true'");
   }
 
   void check_root() {

@@ -59,7 +59,8 @@ void read_lifecycle(SectionReader& top, ContainerSpec& spec) {
              "on_reboot",
              {{"restart", OnReboot::restart}, {"stop", OnReboot::stop}, {"destroy", OnReboot::destroy}}),
          spec.on_reboot);
-  assign(top.choice<OnHostShutdown>("on_host_shutdown", {{"stop", OnHostShutdown::stop}}, {"checkpoint"}),
+  assign(top.choice<OnHostShutdown>("on_host_shutdown", {{"stop", OnHostShutdown::stop},
+                                                         {"checkpoint", OnHostShutdown::checkpoint}}),
          spec.on_host_shutdown);
 }
 

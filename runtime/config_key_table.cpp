@@ -115,7 +115,7 @@ constexpr std::array kKeys = std::to_array<ConfigKey>({
     {.path = "on_host_shutdown",
      .default_value = "\"stop\"",
      .allowed = "\"stop\" or \"checkpoint\"",
-     .meaning = "what to do when the host goes down; \"checkpoint\" is not available in this version"},
+     .meaning = "what to do when the host goes down; \"checkpoint\": the next start goes on from there"},
     // --- [cpu]
     {.path = "cpu.weight",
      .type = whole_number,

@@ -13,8 +13,6 @@ using Kind = ConfigValue::Kind;
 
 constexpr std::string_view kNotAvailable = "is not available in this version";
 
-std::string quoted(std::string_view text) { return fmt::format("\"{}\"", shortened(text)); }
-
 // What to write instead of a value of a wrong type, where that is likely.
 std::string type_hint(std::string_view key, KeyType type, const ConfigValue& value) {
   const bool is_number = value.kind == Kind::whole_number;

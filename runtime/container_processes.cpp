@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "runtime/launch.h"
+#include "runtime/host_side.h"
 #include "runtime/observe.h"
 
 namespace holm::runtime {

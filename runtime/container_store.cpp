@@ -116,9 +116,17 @@ uint32_t take_up_number(const Paths& paths, LeaseDirectory& numbers, const std::
   return 0;
 }
 
+bool has_uuid(const Paths& paths, const std::string& uuid) {
+  return std::ranges::any_of(container_names(paths), [&](const std::string& name) {
+    bool is_same = false;
+    ignore_errors([&] { is_same = load_identity(paths, name).uuid == uuid; });  // a damaged one
+    return is_same;
+  });
+}
+
 // create_container, without the frame around its errors.
-Identity create_directories(const Installation& installation, const ConfigFile& config,
-                            Durability durability) {
+Identity create_directories(const Installation& installation, const ConfigFile& config, Durability durability,
+                            const std::string& uuid) {
   const Paths& paths = installation.paths;
   const std::string& name = config.spec.name;
   if (container_exists(paths, name))
@@ -147,7 +155,7 @@ Identity create_directories(const Installation& installation, const ConfigFile& 
     undo.push("give back the number",
               [&name, numbers, number = identity.number]() mutable { numbers.release(number, name); });
     identity.ids = range_of(installation, identity.number);
-    identity.uuid = make_uuid();
+    identity.uuid = is_uuid(uuid) && !has_uuid(paths, uuid) ? uuid : make_uuid();
     isolation::check_id_range(identity.ids);
     sys::remove_tree(directory);
     undo.push("remove the container's directory", [&] { sys::remove_tree(directory); });
@@ -229,13 +237,14 @@ void require_container(const Paths& paths, const std::string& name) {
   throw error;
 }
 
-Identity create_container(const Installation& installation, const ConfigFile& config, Durability durability) {
+Identity create_container(const Installation& installation, const ConfigFile& config, Durability durability,
+                          const std::string& uuid) {
   return with_frame(fmt::format("cannot create container '{}'", config.spec.name), [&] {
     return with_undo([&](UndoStack& undo) {
       // The caller's lock made it.
       undo.push("remove the run directory",
                 [&] { remove_unused_run_directory(installation.paths, config.spec.name); });
-      const Identity identity = create_directories(installation, config, durability);
+      const Identity identity = create_directories(installation, config, durability, uuid);
       undo.dismiss();
       return identity;
     });

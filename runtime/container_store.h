@@ -58,9 +58,10 @@ void require_container(const Paths& paths, const std::string& name);
 // Makes the container of a config on disk: number, id range, directories, config.toml. Either all of it is
 // there afterwards or nothing. The caller holds the container's lock. One that is made `until_reboot` costs
 // no wait for the disk and is never started after the next boot, when its reservations may have been lost:
-// then it is garbage.
+// then it is garbage. `uuid`: that of the container which it was before, elsewhere or here; a new one where
+// it is empty or another container has it.
 Identity create_container(const Installation& installation, const ConfigFile& config,
-                          Durability durability = Durability::survives_crash);
+                          Durability durability = Durability::survives_crash, const std::string& uuid = "");
 // The lock of a name without a container leaves a run directory, which this removes. The caller holds the
 // lock.
 void remove_unused_run_directory(const Paths& paths, const std::string& name);

@@ -27,6 +27,8 @@ const char* intent_word(Intent intent) {
       return "stop";
     case Intent::reboot:
       return "reboot";
+    case Intent::checkpoint:
+      return "checkpoint";
   }
   return "none";
 }
@@ -47,7 +49,7 @@ std::optional<ControlSocket::Request> ControlSocket::receive() {
   const ssize_t size = ::recv(client.get(), word, sizeof word, 0);
   if (size <= 0) return std::nullopt;
   const std::string_view said(word, static_cast<size_t>(size));
-  for (const Intent intent : {Intent::stop, Intent::reboot}) {
+  for (const Intent intent : {Intent::none, Intent::stop, Intent::reboot, Intent::checkpoint}) {
     if (said == intent_word(intent)) return Request{std::move(client), intent};
   }
   return std::nullopt;

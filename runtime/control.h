@@ -13,9 +13,10 @@ namespace holm::runtime {
 
 // What the monitor shall do when init has ended.
 enum class Intent {
-  none,    // as on_crash and on_reboot say
-  stop,    // stay stopped
-  reboot,  // start again at once
+  none,        // as on_crash and on_reboot say
+  stop,        // stay stopped
+  reboot,      // start again at once
+  checkpoint,  // stay stopped: its processes go on living in a checkpoint
 };
 
 // The monitor's side of /run/holm/NAME/monitor.sock.

@@ -21,7 +21,7 @@
 #include "base/sys.h"
 #include "isolation/protected_program.h"
 #include "isolation/resource_limits.h"
-#include "runtime/launch.h"
+#include "runtime/host_side.h"
 #include "runtime/observe.h"
 #include "runtime/payload.h"
 #include "runtime/process_end.h"

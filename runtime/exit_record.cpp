@@ -11,6 +11,7 @@ namespace holm::runtime {
 namespace {
 
 std::string describe_status(const InitEnd& end, Intent intent) {
+  if (intent == Intent::checkpoint) return "saved to a checkpoint";
   if (!end.known && intent == Intent::stop) return "stopped";
   if (!end.known) return "ended while no monitor watched it; its status is not known";
   if (is_reboot(end)) return "rebooted";
@@ -36,6 +37,7 @@ ExitRecord describe_end(const InitEnd& end, const OomFacts& oom, Intent intent) 
   const bool clean = is_reboot(end) || is_power_off(end);
   record.signal = clean ? 0 : end.signal;
   record.status = !end.known ? 1 : clean ? 0 : end.signal ? 128 + end.signal : end.code;
+  record.is_saved = intent == Intent::checkpoint;
   record.requested = intent != Intent::none;
   record.out_of_memory = oom.kills > 0 && record.status != 0 && intent == Intent::none;
   record.at = std::time(nullptr);
@@ -52,7 +54,7 @@ ExitRecord describe_end(const InitEnd& end, const OomFacts& oom, Intent intent) 
 }
 
 Next decide_next(const ContainerSpec& spec, const InitEnd& end, Intent intent) {
-  if (intent == Intent::stop) return Next::stop;
+  if (intent == Intent::stop || intent == Intent::checkpoint) return Next::stop;
   if (intent == Intent::reboot) return Next::start_again;
   if (is_reboot(end)) {
     if (spec.on_reboot == OnReboot::restart) return Next::start_again;

@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/step.h"
 #include "base/sys.h"
-#include "runtime/launch.h"
+#include "runtime/host_side.h"
 
 namespace holm::runtime {
 namespace {

@@ -64,6 +64,12 @@ class Collector {
 
   void finish_interrupted_creates_and_destroys() {
     for (const std::string& entry : list_directory(paths_.containers())) {
+      // ".work.PID.new", of a restore
+      if (constexpr std::string_view kWork = ".work."; entry.starts_with(kWork) && entry.ends_with(".new")) {
+        if (is_left_by(std::string_view(entry).substr(kWork.size(), entry.size() - kWork.size() - 4)))
+          attempt(entry, [&] { sys::remove_tree(paths_.containers() + "/" + entry); });
+        continue;
+      }
       // ".NAME.new", ".NAME.destroyed"
       const size_t end = entry.rfind('.');
       if (entry.front() != '.' || end == 0) continue;

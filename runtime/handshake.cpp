@@ -1,6 +1,7 @@
 #include "runtime/handshake.h"
 
 #include <fmt/core.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -55,6 +56,13 @@ void Channel::send(Message message, const std::string& text, const std::vector<i
     if (errno != EINTR)
       throw Error::system(fmt::format("send '{}' to the other half", message_name(message)));
   }
+}
+
+void Channel::hang_up() { ::shutdown(socket_.get(), SHUT_WR); }
+
+bool has_hung_up(int socket) {
+  pollfd state = {socket, POLLRDHUP, 0};
+  return ::poll(&state, 1, 0) == 1;
 }
 
 std::optional<Received> Channel::receive() {

@@ -22,6 +22,7 @@
 //      monitor ── running ──▶ command         init executes
 //              ── failed ───▶                 it does not; nothing is left
 //              ── ended (exit status) ──▶     only to a command that stays in the foreground
+//              ◀─ end of file ──              the command was told to end: a restore is called off
 #pragma once
 
 #include <optional>
@@ -64,6 +65,8 @@ class Channel {
   // The next message must be `wanted`: `failed` is thrown as the Error that it carries, anything else as an
   // Error.
   Received expect(Message wanted);
+  // The other end sees that we have hung up, and may send all the same.
+  void hang_up();
   int fd() const { return socket_.get(); }
 
  private:
@@ -71,5 +74,7 @@ class Channel {
 };
 
 std::pair<Channel, Channel> make_channel();
+// Whether the other end of the socket has hung up or is gone.
+bool has_hung_up(int socket);
 
 }  // namespace holm::runtime

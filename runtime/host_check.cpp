@@ -22,6 +22,7 @@
 #include "quotas/cgroup.h"
 #include "quotas/device_finder.h"
 #include "quotas/systemd_bus.h"
+#include "runtime/criu_program.h"
 
 namespace holm::runtime {
 namespace {
@@ -157,9 +158,12 @@ Finding check_program(const std::string& name, const std::string& purpose, const
 }
 
 Finding check_criu() {
-  const char* prefix = std::getenv("HOLM_CRIU_PREFIX");
-  const std::string own = fmt::format("{}/bin/criu", prefix ? prefix : "/opt/holm/criu");
-  const std::string program = ::access(own.c_str(), X_OK) == 0 ? own : find_program("criu");
+  std::string program;
+  try {
+    program = criu_program();
+  } catch (const Error& error) {
+    return {"CRIU", Verdict::limited, error.message(), "set HOLM_CRIU to a program, or not at all"};
+  }
   const std::string cure = "run scripts/setup, which puts a CRIU that fits this kernel beside the system's";
   if (program.empty())
     return {"CRIU", Verdict::limited, "there is none; checkpoints will not be available", cure};

@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "isolation/mount_api.h"
 #include "runtime/payload.h"
+#include "runtime/service_rules.h"
 
 namespace holm::runtime {
 namespace {
@@ -144,6 +145,9 @@ void build_and_execute(InitPlan& plan, Channel& channel) {
   step("become the container's root", [&] { become_container_root(); });
   step("make session keyring", [&] { join_new_keyring(); });
   step("mount file systems", [&] { mount_file_systems(plan, root.get()); });
+  step("give service rules", [&] {
+    if (spec.payload.kind == PayloadKind::init && spec.security.migratable) give_service_rules(root.get());
+  });
   step("bind host directories", [&] { mount_binds(spec, binds, root.get()); });
   step("write names", [&] { write_name_files(plan.name_files, root.get()); });
   step("switch root", [&] { isolation::pivot_root_into(root.get()); });

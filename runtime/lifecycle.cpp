@@ -1,21 +1,25 @@
 #include "runtime/lifecycle.h"
 
 #include <fmt/core.h>
+#include <poll.h>
 
+#include <cerrno>
 #include <csignal>
 #include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/interruption.h"
 #include "base/step.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "runtime/account.h"
 #include "runtime/cleanup.h"
 #include "runtime/ending.h"
-#include "runtime/launch.h"
+#include "runtime/host_side.h"
 #include "runtime/settle.h"
 #include "runtime/spawn_monitor.h"
+#include "runtime/suspended.h"
 
 namespace holm::runtime {
 namespace {
@@ -84,6 +88,26 @@ void await_monitor(const Installation& installation, const Observation& seen) {
   settle(installation, seen.name);
 }
 
+// Where this command is told to end meanwhile, it still waits: a monitor that can call its start off does so.
+void await_running(Channel& report) {
+  while (Interruption::fd() >= 0 && !Interruption::has_come()) {
+    pollfd wanted[2] = {{report.fd(), POLLIN, 0}, {Interruption::fd(), POLLIN, 0}};
+    if (::poll(wanted, 2, -1) < 0 && errno != EINTR) throw Error::system("wait for the monitor");
+    if (wanted[0].revents) break;
+  }
+  if (!Interruption::has_come()) {
+    report.expect(Message::running);
+    return;
+  }
+  report.hang_up();
+  try {
+    report.expect(Message::running);  // what was too late for it
+  } catch (const Error&) {
+    Interruption::check();
+    throw;
+  }
+}
+
 }  // namespace
 
 NamedContainer create_from_file(const Installation& installation, const ConfigFile& config,
@@ -105,8 +129,12 @@ NamedContainer create_from_file(const Installation& installation, const ConfigFi
 }
 
 StartedContainer start(const Installation& installation, StartOptions options) {
+  const FileLock lock = lock_container(installation.paths, options.monitor.name);
+  return start_locked(installation, std::move(options), lock);
+}
+
+StartedContainer start_locked(const Installation& installation, StartOptions options, const FileLock& lock) {
   const std::string& name = options.monitor.name;
-  const FileLock lock = lock_container(installation.paths, name);
   return with_frame(fmt::format("cannot start container '{}'", name), [&] {
     settle(installation, name);
     const Observation before = look(installation, name);
@@ -114,20 +142,33 @@ StartedContainer start(const Installation& installation, StartOptions options) {
       throw Error(before.problem).hint(fmt::format("'holm destroy --force {}' removes the container", name));
     if (before.condition != Condition::stopped)
       throw Error(fmt::format("it is {} already", condition_name(before.condition)));
+    if (options.monitor.checkpoint.empty() && is_suspended(installation.paths, name))
+      throw Error("its processes wait in the checkpoint that it was stopped with")
+          .hint(fmt::format("'holm start {0}' goes on from there; 'holm start --fresh {0}' gives them up",
+                            name));
     Channel report = step("start the monitor", [&] {
       return spawn_monitor(installation.paths, options.monitor, &lock, options.streams);
     });
     options.streams.clear();
     try {
-      report.expect(Message::running);
+      await_running(report);
     } catch (...) {
       settle(installation, name);  // a monitor that was killed left what it had made
       throw;
     }
+    drop_pre_dumps(installation.paths, name);
+    drop_suspended(installation.paths, name);  // it was this one, or is not true any more
     auto state = read_state(installation.paths, name);
     if (!state) throw Error("its monitor wrote no state");
     return StartedContainer{std::move(report), std::move(*state)};
   });
+}
+
+void await_end(const Installation& installation, const std::string& name) {
+  const Observation seen = look(installation, name);
+  if (!seen.state) return;
+  await_monitor(installation, seen);
+  remove_kernel_objects(installation.paths, seen.state->number, last_look_of(installation.paths, name));
 }
 
 namespace {

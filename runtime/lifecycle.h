@@ -37,6 +37,8 @@ NamedContainer create_from_file(const Installation& installation, const ConfigFi
                                 Durability durability = Durability::survives_crash);
 // Starts a stopped container and returns when its init executes.
 StartedContainer start(const Installation& installation, StartOptions options);
+// The same for a caller that holds the container's lock.
+StartedContainer start_locked(const Installation& installation, StartOptions options, const FileLock& lock);
 
 struct StopOptions {
   std::chrono::milliseconds timeout{10000};  // between the polite signal and SIGKILL
@@ -46,6 +48,8 @@ struct StopOptions {
 enum class Stopped { politely, killed, was_not_running };
 // Ends init and returns when nothing of the run is left (for Intent::reboot: when the signal worked).
 Stopped stop(const Installation& installation, const std::string& name, const StopOptions& options);
+// Waits until nothing is left of a run whose init was ended otherwise. The caller holds the container's lock.
+void await_end(const Installation& installation, const std::string& name);
 // Sends a signal to init.
 void send_signal(const Installation& installation, const std::string& name, int signal);
 void pause(const Installation& installation, const std::string& name);

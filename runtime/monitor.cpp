@@ -24,10 +24,12 @@
 #include "runtime/console.h"
 #include "runtime/control.h"
 #include "runtime/exit_record.h"
+#include "runtime/host_side.h"
 #include "runtime/launch.h"
 #include "runtime/monitor_process.h"
 #include "runtime/oom_watch.h"
 #include "runtime/process_end.h"
+#include "runtime/root_mount.h"
 #include "runtime/run_account.h"
 
 namespace holm::runtime {
@@ -52,9 +54,10 @@ int milliseconds_until(std::initializer_list<std::optional<Clock::time_point>> t
 
 class Monitor {
  public:
-  Monitor(const MonitorOptions& options, Inherited inherited)
+  Monitor(const MonitorOptions& options, Inherited inherited, InitSource first_init)
       : options_(options),
         inherited_(std::move(inherited)),
+        first_init_(std::move(first_init)),
         installation_(open_installation()),
         run_directory_(installation_.paths.runtime(options.name)) {
     load();
@@ -80,10 +83,12 @@ class Monitor {
   void remove_container();
   void detach_root();
 
+  bool stays_stopped() const { return intent_ == Intent::stop || intent_ == Intent::checkpoint; }
   const ContainerSpec& spec() const { return container_.config.spec; }
 
   MonitorOptions options_;
   Inherited inherited_;
+  InitSource first_init_;  // of the next start alone; those after it are launched
   Installation installation_;
   StoredContainer container_;
   std::string run_directory_;
@@ -111,7 +116,7 @@ int Monitor::run() {
     Next next = decide_next(spec(), end, intent_);
     while (next == Next::start_again || next == Next::start_after_pause) {
       if (next == Next::start_after_pause) pause_before_restart();
-      if (intent_ == Intent::stop) break;
+      if (stays_stopped()) break;
       intent_ = Intent::none;
       ++state_.restarts;
       // Only now: without a restart it goes with this process, and nobody waits for the sync of its file
@@ -130,7 +135,7 @@ int Monitor::run() {
         next = spec().on_crash == OnCrash::restart ? Next::start_after_pause : Next::stop;
       }
     }
-    if (intent_ == Intent::stop || next == Next::stop || next == Next::destroy) {
+    if (stays_stopped() || next == Next::stop || next == Next::destroy) {
       if (next == Next::destroy || options_.remove_when_stopped) {
         remove_container();
       } else {
@@ -188,20 +193,30 @@ void Monitor::start_init() {
     request.installation = &installation_;
     request.container = &container_;
     request.stdio = prepare_stdio();
+    if (inherited_.report) request.caller = inherited_.report->fd();
     state_.interfaces.clear();
     for (const auto& nic : spec().networks) state_.interfaces.push_back(nic.name);
     request.on_created = [&](const ProcessId& process) {
       state_.init = process;
+      state_.is_complete = false;
       record(Phase::starting);
     };
-    RunningInit running = launch(request, undo);
-    state_.addresses = std::move(running.addresses);
-    state_.warnings = std::move(running.warnings);
-    state_.started_at = std::time(nullptr);
+    request.on_whole = [&] {
+      state_.is_complete = true;
+      record(Phase::starting);
+    };
+    request.before_it_runs = [&](const RunningInit& running) {
+      state_.addresses = running.addresses;
+      state_.warnings = running.warnings;
+      state_.started_at = running.started_at;
+      state_.oom_victim.reset();
+      step("record that it runs", [&] { record(Phase::running); });
+    };
+    const InitSource source = first_init_ ? std::exchange(first_init_, nullptr) : launch;
+    RunningInit running = source(request, undo);
+    if (state_.phase != Phase::running) request.before_it_runs(running);
     init_ = std::move(running.pidfd);
     init_started_ = Clock::now();
-    state_.oom_victim.reset();
-    step("record that it runs", [&] { record(Phase::running); });
     oom_watch_ = std::make_unique<OomWatch>(*cgroup_);
     undo.dismiss();
   });
@@ -242,7 +257,7 @@ void Monitor::serve_until(int pidfd, std::optional<Clock::time_point> end) {
     if (console_) console_->handle(wanted);
     note_oom_kills(wanted[2].revents != 0);
     if (wanted[0].revents) return;
-    if (pidfd < 0 && intent_ == Intent::stop) return;
+    if (pidfd < 0 && stays_stopped()) return;
   }
 }
 
@@ -369,6 +384,10 @@ std::vector<std::string> monitor_arguments(const MonitorOptions& options) {
   if (options.foreground) arguments.emplace_back("--foreground");
   if (options.adopt) arguments.emplace_back("--adopt");
   if (options.remove_when_stopped) arguments.emplace_back("--remove");
+  if (!options.checkpoint.empty()) arguments.insert(arguments.end(), {"--checkpoint", options.checkpoint});
+  if (!options.upper.empty()) arguments.insert(arguments.end(), {"--upper", options.upper});
+  if (options.new_identity) arguments.emplace_back("--new-identity");
+  if (options.paused) arguments.emplace_back("--paused");
   if (!options.command.empty()) arguments.emplace_back("--");
   arguments.insert(arguments.end(), options.command.begin(), options.command.end());
   return arguments;
@@ -382,6 +401,10 @@ MonitorOptions parse_monitor_arguments(const std::vector<std::string>& arguments
     if (arguments[i] == "--foreground") options.foreground = true;
     if (arguments[i] == "--adopt") options.adopt = true;
     if (arguments[i] == "--remove") options.remove_when_stopped = true;
+    if (arguments[i] == "--checkpoint") options.checkpoint = arguments.at(++i);
+    if (arguments[i] == "--upper") options.upper = arguments.at(++i);
+    if (arguments[i] == "--new-identity") options.new_identity = true;
+    if (arguments[i] == "--paused") options.paused = true;
     if (arguments[i] != "--") continue;
     options.command.assign(arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, arguments.end());
     break;
@@ -389,7 +412,7 @@ MonitorOptions parse_monitor_arguments(const std::vector<std::string>& arguments
   return options;
 }
 
-int run_monitor(const MonitorOptions& options) noexcept {
+int run_monitor(const MonitorOptions& options, InitSource first_init) noexcept {
   std::unique_ptr<Monitor> monitor;
   std::optional<Channel> early_report;
   try {
@@ -405,7 +428,7 @@ int run_monitor(const MonitorOptions& options) noexcept {
       if (!adoption) return kExitFailed;
     }
     step("enter private mounts", [] { enter_private_mounts(); });
-    monitor = std::make_unique<Monitor>(options, std::move(inherited));
+    monitor = std::make_unique<Monitor>(options, std::move(inherited), std::move(first_init));
     early_report.reset();
     return monitor->run();
   } catch (Error& error) {

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/init_source.h"
+
 namespace holm::runtime {
 
 // How a payload's standard streams are connected.
@@ -23,6 +25,10 @@ struct MonitorOptions {
   bool foreground = false;  // the command waits for the end of the payload
   bool adopt = false;       // watch a container whose monitor was killed
   bool remove_when_stopped = false;
+  std::string checkpoint;     // the directory of the one that the first init comes from; empty: it is started
+  std::string upper;          // files that it brings instead of those that are in place; empty: none
+  bool new_identity = false;  // other addresses than it was saved with
+  bool paused = false;        // a restored container waits for `resume`
   std::vector<std::string> command;  // instead of the configured one; empty: as configured
 };
 
@@ -33,6 +39,7 @@ inline constexpr const char* kMonitorVerb = "monitor-process";  // not a verb fo
 
 // Runs until the container is stopped for good; the exit status of the process. Never throws: errors go to
 // the command that waits for the report, or into monitor.log.
-int run_monitor(const MonitorOptions& options) noexcept;
+// `first_init`: where the first init comes from, if not from a start.
+int run_monitor(const MonitorOptions& options, InitSource first_init = {}) noexcept;
 
 }  // namespace holm::runtime

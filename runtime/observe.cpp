@@ -23,9 +23,14 @@ Condition condition_of(const Observation& seen, const Paths& paths, const quotas
         return Condition::stopped;
     }
   }
-  if (!seen.monitor) return seen.state->phase == Phase::running ? Condition::orphaned : Condition::stopped;
-  if (seen.state->phase == Phase::starting) return Condition::starting;
   const auto cgroup = quotas::make_cgroup(layout, paths.cgroup_parent(), seen.state->number);
+  if (!seen.monitor) {
+    // A restored one that its monitor held is frozen, and has not run.
+    const bool ran_on =
+        seen.state->phase == Phase::starting && seen.state->is_complete && !cgroup->is_frozen();
+    return seen.state->phase == Phase::running || ran_on ? Condition::orphaned : Condition::stopped;
+  }
+  if (seen.state->phase == Phase::starting) return Condition::starting;
   return cgroup->is_frozen() ? Condition::paused : Condition::running;
 }
 

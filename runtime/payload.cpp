@@ -99,12 +99,16 @@ std::vector<std::string> payload_environment(const isolation::ContainerUser& use
   return environment;
 }
 
+isolation::SeccompVariant seccomp_variant(const ContainerSpec& spec) {
+  return spec.security.allow_io_uring ? isolation::SeccompVariant::with_io_uring
+                                      : isolation::SeccompVariant::standard;
+}
+
 void drop_privileges(const ContainerSpec& spec, const isolation::ContainerUser& user) {
   if (spec.payload.kind == PayloadKind::command && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
     throw Error::system("set no_new_privs");
   // Before the user changes: without no_new_privs a filter needs CAP_SYS_ADMIN (seccomp(2)).
-  isolation::install_seccomp_filter(spec.security.allow_io_uring ? isolation::SeccompVariant::with_io_uring
-                                                                 : isolation::SeccompVariant::standard);
+  isolation::install_seccomp_filter(seccomp_variant(spec));
   isolation::become_payload(isolation::bounding_set(spec.security), {user.uid, user.gid, user.groups});
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "isolation/seccomp_filter.h"
 #include "isolation/user_database.h"
 #include "runtime/spec.h"
 
@@ -32,6 +33,9 @@ std::vector<std::string> payload_environment(const isolation::ContainerUser& use
 // works. Afterwards the process has the rights of the payload. Resource limits are the host half's (launch,
 // exec).
 void drop_privileges(const ContainerSpec& spec, const isolation::ContainerUser& user);
+
+// The filter that such a payload gets.
+isolation::SeccompVariant seccomp_variant(const ContainerSpec& spec);
 
 // Closes all descriptors but the standard streams and `report`, the close-on-exec socket to the host's half,
 // and executes the payload. Throws with exit status 126 (not executable) or 127 (not found).

@@ -16,7 +16,7 @@
 #include "runtime/config_show.h"
 #include "runtime/container_limits.h"
 #include "runtime/frozen_moment.h"
-#include "runtime/launch.h"
+#include "runtime/host_side.h"
 #include "runtime/lifecycle.h"
 #include "runtime/observe.h"
 #include "runtime/settle.h"

@@ -9,9 +9,13 @@
 #include "base/sys.h"
 #include "runtime/change_journal.h"
 #include "runtime/cleanup.h"
+#include "runtime/dump_moment.h"
 #include "runtime/frozen_moment.h"
-#include "runtime/launch.h"
+#include "runtime/host_side.h"
+#include "runtime/restore_moment.h"
 #include "runtime/spawn_monitor.h"
+#include "runtime/suspended.h"
+#include "runtime/upper_swap.h"
 
 namespace holm::runtime {
 namespace {
@@ -60,8 +64,17 @@ Observation look(const Installation& installation, const std::string& name) {
 void settle(const Installation& installation, const std::string& name) {
   Observation seen = await_what_is_stopping(installation, name);
   if (seen.has_init()) end_forgotten_moment(installation.paths, name, seen.state->number);
-  if (container_exists(installation.paths, name)) finish_forgotten_change(installation, seen);
+  if (container_exists(installation.paths, name)) {
+    end_forgotten_dump(installation, seen);
+    finish_forgotten_change(installation, seen);
+    const bool runs = seen.condition == Condition::running || seen.condition == Condition::paused;
+    if (runs) drop_suspended(installation.paths, name);
+  }
   if (seen.condition == Condition::orphaned) {
+    keep_forgotten_restore(installation, name);
+    keep_new_upper(installation.paths, name);
+    drop_suspended(installation.paths, name);
+    remove_checkpoint_drafts(installation.paths, name);
     step("adopt the container", [&] {
       MonitorOptions options;
       options.name = name;
@@ -75,7 +88,11 @@ void settle(const Installation& installation, const std::string& name) {
     });
     return;
   }
-  if (seen.monitor || !container_exists(installation.paths, name)) return;
+  if (!container_exists(installation.paths, name)) return;
+  if (seen.monitor) return remove_checkpoint_drafts(installation.paths, name);
+  end_forgotten_restore(installation, name);
+  settle_upper(installation.paths, name);
+  settle_checkpoints(installation.paths, name);
   if (is_outlived(installation.paths, name)) {
     step("remove what the last boot left",
          [&] { remove_container_files(installation.paths, name, RunDirectory::keep); });

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/sys.h"
 #include "isolation/protected_program.h"
 #include "quotas/cgroup.h"
 #include "quotas/systemd_scope.h"
@@ -16,6 +17,7 @@ namespace {
 [[noreturn]] void become_monitor(int program, const MonitorOptions& options, int report,
                                  const std::vector<int>& others) {
   try {
+    sys::reset_inherited();
     // First out of the way of the numbers that they shall get.
     std::vector<int> sources = {::fcntl(report, F_DUPFD, 64)};
     for (const int other : others) sources.push_back(::fcntl(other, F_DUPFD, 64));

@@ -44,8 +44,13 @@ ProcessId process_from_json(const json& value) {
 }
 
 json to_json(const ExitRecord& record) {
-  return {{"status", record.status},       {"signal", record.signal}, {"out_of_memory", record.out_of_memory},
-          {"requested", record.requested}, {"reason", record.reason}, {"at", record.at}};
+  return {{"status", record.status},
+          {"signal", record.signal},
+          {"out_of_memory", record.out_of_memory},
+          {"requested", record.requested},
+          {"saved", record.is_saved},
+          {"reason", record.reason},
+          {"at", record.at}};
 }
 
 ExitRecord exit_from_json(const json& value) {
@@ -54,6 +59,7 @@ ExitRecord exit_from_json(const json& value) {
   record.signal = number_from<int>(value, "signal");
   record.out_of_memory = value.at("out_of_memory");
   record.requested = value.at("requested");
+  record.is_saved = value.value("saved", false);  // older ones do not have it
   record.reason = value.at("reason");
   record.at = number_from<int64_t>(value, "at");
   return record;
@@ -119,6 +125,7 @@ std::string encode_state(const State& state) {
                 {"name", state.name},
                 {"number", state.number},
                 {"phase", phase_name(state.phase)},
+                {"complete", state.is_complete},
                 {"init", to_json(state.init)},
                 {"monitor", to_json(state.monitor)},
                 {"boot_id", state.boot_id},
@@ -144,6 +151,7 @@ State decode_state(const std::string& text) {
     state.name = value.at("name");
     state.number = number_from<uint32_t>(value, "number");
     state.phase = phase_from_name(value.at("phase"));
+    state.is_complete = value.value("complete", false);  // as above
     state.init = process_from_json(value.at("init"));
     state.monitor = process_from_json(value.at("monitor"));
     state.boot_id = value.at("boot_id");

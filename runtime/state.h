@@ -45,6 +45,7 @@ struct ExitRecord {
   int status = 0;  // exit code, or 128 + signal
   int signal = 0;  // the signal that ended init, 0 for none
   bool out_of_memory = false;
+  bool is_saved = false;   // its processes go on living in a checkpoint
   bool requested = false;  // holm stop, kill, reboot or destroy asked for it
   std::string
       reason;  // a sentence: "exited with status 3", "killed: out of memory at 64 MiB; raise memory.limit"
@@ -62,6 +63,8 @@ struct State {
   std::string name;
   uint32_t number = 0;
   Phase phase = Phase::stopped;
+  bool is_complete =
+      false;  // while starting: its processes are whole, and run on should the monitor be killed
   ProcessId init;
   ProcessId monitor;
   std::string boot_id;     // /proc/sys/kernel/random/boot_id of the boot that the pids belong to

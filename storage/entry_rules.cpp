@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <cstring>
+
 #include "base/error.h"
 #include "base/text.h"
 #include "base/unit.h"
@@ -71,6 +73,20 @@ void check_owner(int64_t uid, int64_t gid, std::string_view path) {
   if (uid >= 0 && uid <= kMaxOwner && gid >= 0 && gid <= kMaxOwner) return;
   throw Error(fmt::format("entry '{}' belongs to {}:{}: a container has the ids 0 to {}", shown(path), uid,
                           gid, kMaxOwner));
+}
+
+bool take_change_attribute(const ReadRules& rules, std::string_view name, std::string& value) {
+  if (name == "trusted.overlay.opaque") return value == "y";
+  constexpr size_t kWithRoot = kFileCapabilitiesSize + sizeof(uint32_t);
+  if (name != "security.capability" || value.size() != kWithRoot)
+    return is_taken_attribute(name, value.size());
+  // In the host's byte order of all machines that Holm runs on, as the kernel wants it: little-endian.
+  uint32_t root = 0;
+  std::memcpy(&root, value.data() + kFileCapabilitiesSize, sizeof root);
+  if (root < rules.from_first || root - rules.from_first > kMaxOwner) return false;
+  root = root - rules.from_first + rules.to_first;
+  std::memcpy(value.data() + kFileCapabilitiesSize, &root, sizeof root);
+  return true;
 }
 
 bool is_taken_attribute(std::string_view name, size_t value_size) {

@@ -42,6 +42,20 @@ EntryDecision decide_entry(EntryKind kind, std::string_view path);
 // Throws where an owner is outside of a container's range of ids.
 void check_owner(int64_t uid, int64_t gid, std::string_view path);
 
+// What is read: a root file system for a template, or what a container has changed of one.
+struct ReadRules {
+  // Changes are the upper layer of an overlay: they have whiteouts, opaque directories and FIFOs.
+  bool is_changes = false;
+  // Changes belong to the ids of the container that they were saved of, and get those of the one that they
+  // are for.
+  uint32_t from_first = 0;
+  uint32_t to_first = 0;
+};
+
+// Of changes: attributes that are taken, with `value` made right for the new range: file capabilities name
+// the user namespace that they hold in by its root's id. Of overlayfs's own only that a directory is opaque.
+bool take_change_attribute(const ReadRules& rules, std::string_view name, std::string& value);
+
 // Extended attributes that are taken: file capabilities of the first kind (a later one names a user
 // namespace) and those of users, but for overlayfs's own. All others could steer the host (trusted.overlay.*,
 // system.*).

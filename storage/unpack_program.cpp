@@ -22,6 +22,18 @@ std::string own_directory() {
   return self.substr(0, self.rfind('/'));
 }
 
+const char* kind_name(ImportSource kind) {
+  switch (kind) {
+    case ImportSource::archive:
+      return "archive";
+    case ImportSource::directory:
+      return "directory";
+    case ImportSource::changes:
+      return "changes";
+  }
+  return "?";
+}
+
 std::string describe_signal(int signal) {
   const char* name = ::sigabbrev_np(signal);
   return name ? fmt::format("SIG{}", name) : std::to_string(signal);
@@ -46,10 +58,13 @@ std::string find_unpack_program() {
 }
 
 UnpackReport run_unpack_program(ImportSource kind, int source, int target, uint64_t max_bytes,
-                                uint64_t max_entries) {
+                                uint64_t max_entries, const ReadRules& rules) {
   ChildProgram program;
-  program.command = {find_unpack_program(), kind == ImportSource::archive ? "archive" : "directory",
-                     std::to_string(max_bytes), std::to_string(max_entries)};
+  program.command = {find_unpack_program(), kind_name(kind), std::to_string(max_bytes),
+                     std::to_string(max_entries)};
+  if (kind == ImportSource::changes)
+    program.command.insert(program.command.end(),
+                           {std::to_string(rules.from_first), std::to_string(rules.to_first)});
   for (const char* variable : {"HOLM_FAULT", "HOLM_FAULT_TRACE"}) {
     if (const char* value = std::getenv(variable))
       program.environment.push_back(fmt::format("{}={}", variable, value));

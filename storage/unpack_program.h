@@ -2,6 +2,7 @@
 //
 //   fd 0  the archive or the source directory      fd 1  the outcome, in this file's format
 //   fd 3  the empty target directory               arguments: archive|directory MAX_BYTES MAX_ENTRIES
+//                                                 or: changes MAX_BYTES MAX_ENTRIES FROM_FIRST_ID TO_FIRST_ID
 #pragma once
 
 #include <cstdint>
@@ -10,10 +11,11 @@
 #include <vector>
 
 #include "base/error.h"
+#include "storage/entry_rules.h"
 
 namespace holm::storage {
 
-enum class ImportSource { archive, directory };
+enum class ImportSource { archive, directory, changes };
 
 struct UnpackReport {
   uint64_t entries = 0;
@@ -26,7 +28,7 @@ std::string find_unpack_program();
 
 // Fills the directory `target` from `source` (both descriptors); throws what the program says is wrong.
 UnpackReport run_unpack_program(ImportSource kind, int source, int target, uint64_t max_bytes,
-                                uint64_t max_entries);
+                                uint64_t max_entries, const ReadRules& rules = {});
 
 // What the program writes, and what the caller makes of it: it has read hostile input, so its words are not
 // trusted.

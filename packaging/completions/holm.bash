@@ -72,7 +72,17 @@ _holm_positional() {
     template*:*NAME*)
       [[ $1 == *import ]] || _holm_offer "$3" "$("${_holm_command[@]}" template list 2>/dev/null | sed '1d; s/ .*//')"
       ;;
-    rename:NEW-NAME) ;;
+    *:NEW-NAME) ;;
+    checkpoint:*)
+      case ${COMP_WORDS[COMP_CWORD - 1]} in
+        checkpoint | --*) kind="list inspect remove" ;;
+        inspect) _holm_offer_files "$3" && kind='' ;;
+        list | remove) kind='' ;;
+        *) return 0 ;;
+      esac
+      _holm_offer "$3" "$kind $("${_holm_command[@]}" list -a -H -o name 2>/dev/null)"
+      return 0
+      ;;
     *:KEY=VALUE*)
       _holm_offer "$3" "$(_holm_block Keys "$2" | sed 's/^  \([a-z_.]*\).*/\1=/')"
       compopt -o nospace 2>/dev/null
@@ -81,7 +91,10 @@ _holm_positional() {
     *:busybox* | *:all) _holm_offer "$3" "${kind//|/ }" ;;
     *:DIR*) _holm_offer_files "$3" ;;
   esac
-  [[ $kind != *FILE* ]] || _holm_offer_files "$3" '*.toml'
+  case $1:$kind in
+    save:*FILE* | restore:*FILE*) _holm_offer_files "$3" ;;
+    *:*FILE*) _holm_offer_files "$3" '*.toml' ;;
+  esac
 }
 
 _holm() {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -48,7 +49,7 @@ constexpr int kCapabilities[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FS
 constexpr int kSystemCalls[] = {
     SCMP_SYS(read),           SCMP_SYS(write),           SCMP_SYS(pread64),         SCMP_SYS(pwrite64),
     SCMP_SYS(readv),          SCMP_SYS(writev),          SCMP_SYS(lseek),           SCMP_SYS(close),
-    SCMP_SYS(fcntl),          SCMP_SYS(copy_file_range), SCMP_SYS(ioctl),           SCMP_SYS(openat),
+    SCMP_SYS(fcntl),          SCMP_SYS(copy_file_range), SCMP_SYS(mknodat),         SCMP_SYS(openat),
     SCMP_SYS(openat2),        SCMP_SYS(mkdirat),         SCMP_SYS(unlinkat),        SCMP_SYS(linkat),
     SCMP_SYS(symlinkat),      SCMP_SYS(readlinkat),      SCMP_SYS(fstat),           SCMP_SYS(newfstatat),
     SCMP_SYS(statx),          SCMP_SYS(getdents64),      SCMP_SYS(fchown),          SCMP_SYS(fchownat),
@@ -79,8 +80,8 @@ void set_limits(uint64_t max_bytes) {
   ::signal(SIGXFSZ, SIG_IGN);  // the write fails with EFBIG instead
 }
 
-void drop_capabilities() {
-  uint64_t kept = 0;
+void drop_capabilities(bool with_trusted) {
+  uint64_t kept = with_trusted ? 1ULL << CAP_SYS_ADMIN : 0;
   for (const int capability : kCapabilities) kept |= 1ULL << capability;
   for (int capability = 0; capability <= 63; ++capability) {
     // EINVAL: the kernel has fewer.
@@ -111,17 +112,21 @@ void filter_system_calls() {
         ::seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     if (failure != 0) throw Error::system(-failure, "build the system call filter");
   }
+  // Sharing of blocks between files.
+  const int refused =
+      ::seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, FICLONE));
+  if (refused != 0) throw Error::system(-refused, "build the system call filter");
   const int failure = ::seccomp_load(filter.get());
   if (failure != 0) throw Error::system(-failure, "load the system call filter");
 }
 
 }  // namespace
 
-void confine(int target, uint64_t max_bytes) {
+void confine(int target, uint64_t max_bytes, bool with_trusted) {
   step("close other descriptors", [] { sys::close_range(4); });
   step("change root", [&] { change_root(target); });
   step("set limits", [&] { set_limits(max_bytes); });
-  step("drop capabilities", [] { drop_capabilities(); });
+  step("drop capabilities", [&] { drop_capabilities(with_trusted); });
   if (!kSanitized) step("filter system calls", [] { filter_system_calls(); });
 }
 

@@ -9,6 +9,8 @@ namespace holm::unpack {
 // owners, modes and file capabilities, and no others for good; bounded memory and file size; and the system
 // calls that an unpacker needs, so that it can neither run nor load a program, nor open a socket. Throws
 // where any of it fails.
-void confine(int target, uint64_t max_bytes);
+// `with_trusted`: also the right to set trusted.* attributes, and none of the ioctl(2) calls that go with
+// that right.
+void confine(int target, uint64_t max_bytes, bool with_trusted);
 
 }  // namespace holm::unpack

@@ -74,13 +74,14 @@ EntryKind kind_of(archive_entry* entry) {
   }
 }
 
-Metadata metadata_of(archive_entry* entry, const std::string& path, Notes& notes) {
+Metadata metadata_of(archive_entry* entry, const std::string& path, const storage::ReadRules& rules,
+                     Notes& notes) {
   Metadata metadata;
-  const int64_t uid = ::archive_entry_uid(entry);
-  const int64_t gid = ::archive_entry_gid(entry);
+  const int64_t uid = ::archive_entry_uid(entry) - rules.from_first;
+  const int64_t gid = ::archive_entry_gid(entry) - rules.from_first;
   storage::check_owner(uid, gid, path);
-  metadata.uid = static_cast<uid_t>(uid);
-  metadata.gid = static_cast<gid_t>(gid);
+  metadata.uid = rules.to_first + static_cast<uid_t>(uid);
+  metadata.gid = rules.to_first + static_cast<gid_t>(gid);
   metadata.mode = ::archive_entry_perm(entry) & 07777;
   metadata.modified.tv_sec = ::archive_entry_mtime(entry);
   metadata.modified.tv_nsec = ::archive_entry_mtime_nsec(entry);
@@ -90,9 +91,13 @@ Metadata metadata_of(archive_entry* entry, const std::string& path, Notes& notes
   size_t size = 0;
   ::archive_entry_xattr_reset(entry);
   while (::archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
-    if (name && storage::is_taken_attribute(name, size))
-      metadata.attributes.emplace_back(name, std::string(static_cast<const char*>(value), size));
-    else
+    std::string content(static_cast<const char*>(value), size);
+    const bool is_taken = name && (rules.is_changes ? storage::take_change_attribute(rules, name, content)
+                                                    : storage::is_taken_attribute(name, size));
+    if (is_taken)
+      metadata.attributes.emplace_back(name, std::move(content));
+    else if (!rules.is_changes || !name ||
+             !std::string_view(name).starts_with("trusted.overlay."))  // made anew by overlayfs
       notes.add("extended attributes that are not taken from archives", path);
   }
   if (::archive_entry_acl_types(entry) != 0) notes.add("access control lists", path);
@@ -128,22 +133,35 @@ void write_content(archive* reader, int fd, int64_t size, const std::string& pat
 }
 
 void put_regular(archive* reader, archive_entry* entry, const std::string& path, RootWriter& writer,
-                 storage::ImportBudget& budget, Notes& notes) {
+                 const storage::ReadRules& rules, storage::ImportBudget& budget, Notes& notes) {
   const int64_t size = ::archive_entry_size(entry);
   budget.check_bytes(size, path);
   budget.add_bytes(static_cast<uint64_t>(size), path);
-  const Metadata metadata = metadata_of(entry, path, notes);
+  const Metadata metadata = metadata_of(entry, path, rules, notes);
   const UniqueFd fd = writer.make_file(path);
   write_content(reader, fd.get(), size, path);
   writer.finish_file(fd.get(), path, metadata);
 }
 
-void put_entry(archive* reader, archive_entry* entry, RootWriter& writer, storage::ImportBudget& budget,
-               Notes& notes) {
+// What only a layer of an overlay has; false for anything else.
+bool put_change(archive_entry* entry, EntryKind kind, const std::string& path, RootWriter& writer,
+                const storage::ReadRules& rules, Notes& notes) {
+  if (kind == EntryKind::character_device && ::archive_entry_rdev(entry) == 0) {
+    writer.put_whiteout(path);
+    return true;
+  }
+  if (kind != EntryKind::fifo) return false;
+  writer.put_fifo(path, metadata_of(entry, path, rules, notes));
+  return true;
+}
+
+void put_entry(archive* reader, archive_entry* entry, RootWriter& writer, const storage::ReadRules& rules,
+               storage::ImportBudget& budget, Notes& notes) {
   const char* name = ::archive_entry_pathname(entry);
   if (!name || !*name) throw Error("an entry has no name that can be read");
   const std::string path = storage::entry_path(name);
   const EntryKind kind = kind_of(entry);
+  if (rules.is_changes && put_change(entry, kind, path, writer, rules, notes)) return;
   if (storage::decide_entry(kind, path) == EntryDecision::leave_out) {
     notes.add("FIFOs or sockets", path);
     return;
@@ -151,16 +169,17 @@ void put_entry(archive* reader, archive_entry* entry, RootWriter& writer, storag
   const auto link = [&](const char* text) { return std::string(text ? text : ""); };
   switch (kind) {
     case EntryKind::directory:
-      writer.put_directory(path, metadata_of(entry, path, notes));
+      writer.put_directory(path, metadata_of(entry, path, rules, notes));
       return;
     case EntryKind::symbolic_link:
-      writer.put_symbolic_link(path, link(::archive_entry_symlink(entry)), metadata_of(entry, path, notes));
+      writer.put_symbolic_link(path, link(::archive_entry_symlink(entry)),
+                               metadata_of(entry, path, rules, notes));
       return;
     case EntryKind::hard_link:
       writer.put_hard_link(path, storage::entry_path(link(::archive_entry_hardlink(entry))));
       return;
     default:
-      put_regular(reader, entry, path, writer, budget, notes);
+      put_regular(reader, entry, path, writer, rules, budget, notes);
       return;
   }
 }
@@ -183,11 +202,12 @@ archive_entry* next_entry(archive* reader, bool is_first) {
   return entry;
 }
 
-void read_entries(archive* reader, RootWriter& writer, storage::ImportBudget& budget, Notes& notes) {
+void read_entries(archive* reader, RootWriter& writer, const storage::ReadRules& rules,
+                  storage::ImportBudget& budget, Notes& notes) {
   int64_t end_of_last = 0;
   while (archive_entry* entry = next_entry(reader, budget.entries() == 0)) {
     budget.add_entry();
-    put_entry(reader, entry, writer, budget, notes);
+    put_entry(reader, entry, writer, rules, budget, notes);
     end_of_last = skip_rest_of_entry(reader);
     fault_point("unpack entry");
   }
@@ -200,11 +220,12 @@ void read_entries(archive* reader, RootWriter& writer, storage::ImportBudget& bu
 
 }  // namespace
 
-void read_archive(int fd, RootWriter& writer, storage::ImportBudget& budget, Notes& notes) {
+void read_archive(int fd, RootWriter& writer, const storage::ReadRules& rules, storage::ImportBudget& budget,
+                  Notes& notes) {
   Source source{PlainStream(fd), nullptr};
   const Reader reader = open_tar(source);
   try {
-    read_entries(reader.get(), writer, budget, notes);
+    read_entries(reader.get(), writer, rules, budget, notes);
   } catch (const Error& error) {
     // The stream's own reason is the better one.
     if (source.failure) std::rethrow_exception(source.failure);

@@ -150,6 +150,21 @@ void RootWriter::put_hard_link(const std::string& path, const std::string& targe
     fail(fmt::format("link '{}' to", printable(target)), path);
 }
 
+void RootWriter::put_whiteout(const std::string& path) {
+  const int parent = parent_of(path);
+  make_way(parent, path);
+  if (::mknodat(parent, last_name_of(path).c_str(), S_IFCHR, 0) != 0) fail("make whiteout", path);
+}
+
+void RootWriter::put_fifo(const std::string& path, const Metadata& metadata) {
+  const int parent = parent_of(path);
+  const std::string name = last_name_of(path);
+  make_way(parent, path);
+  if (::mkfifoat(parent, name.c_str(), metadata.mode & 0777) != 0) fail("make FIFO", path);
+  if (::fchownat(parent, name.c_str(), metadata.uid, metadata.gid, AT_SYMLINK_NOFOLLOW) != 0)
+    fail("set owner of", path);
+}
+
 void RootWriter::finish() {
   for (const auto& [path, modified] : directory_times_) {
     const UniqueFd fd = open_directory(root_, path);

@@ -37,6 +37,9 @@ class RootWriter {
   void put_symbolic_link(const std::string& path, const std::string& target, const Metadata& metadata);
   // `target` is an entry's path.
   void put_hard_link(const std::string& path, const std::string& target);
+  // overlayfs's mark that a file of the layer below is gone.
+  void put_whiteout(const std::string& path);
+  void put_fifo(const std::string& path, const Metadata& metadata);
   // Sets the directories' times, which every entry inside changes.
   void finish();
 

@@ -1,0 +1,38 @@
+// What of a running container CRIU could not save or bring back, found before anything is frozen.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "runtime/container_store.h"
+#include "runtime/observe.h"
+
+namespace holm::checkpoint {
+
+// Text of the container's is printable in all members.
+struct Obstacle {
+  pid_t pid = 0;        // in the container; 0: the container as a whole
+  std::string program;  // its name; empty for the container as a whole
+  std::string object;   // "io_uring (descriptor 7)", "mount '/run/x' (fuse)"
+  std::string why;
+  std::string cure;
+};
+
+struct PreflightReport {
+  std::vector<Obstacle> obstacles;  // the save, or the restore after it, would fail
+  std::vector<Obstacle> warnings;   // it would be saved, but something of it is lost
+  bool is_complete = true;          // false: it looked as long as it may, or found more than anybody reads
+};
+
+// Reads the host's /proc and the sockets' lists of the container's network namespaces: no process is stopped
+// or traced, and nothing of the container's is opened or asked. Takes about `patience` at most. A container
+// changes while it is looked at: what is found may be over a moment later, and what is not may begin. Throws
+// where it is not running, also where it ends meanwhile.
+PreflightReport preflight(const runtime::Installation& installation,
+                          const runtime::StoredContainer& container, const runtime::Observation& seen,
+                          std::chrono::milliseconds patience);
+
+}  // namespace holm::checkpoint

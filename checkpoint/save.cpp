@@ -1,0 +1,276 @@
+#include "checkpoint/save.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <ctime>
+#include <optional>
+#include <thread>
+
+#include "base/error.h"
+#include "base/interruption.h"
+#include "base/step.h"
+#include "base/sys.h"
+#include "checkpoint/criu.h"
+#include "checkpoint/criu_rpc.pb.h"
+#include "checkpoint/digest.h"
+#include "checkpoint/dump.h"
+#include "checkpoint/external_objects.h"
+#include "checkpoint/failure.h"
+#include "checkpoint/files.h"
+#include "checkpoint/host_facts.h"
+#include "checkpoint/image_repair.h"
+#include "checkpoint/image_terminals.h"
+#include "checkpoint/pre_dump.h"
+#include "checkpoint/process_list.h"
+#include "checkpoint/store.h"
+#include "netsetup/network_settings.h"
+#include "netsetup/nic_spec.h"
+#include "netsetup/process_sockets.h"
+#include "runtime/dump_moment.h"
+#include "runtime/host_side.h"
+#include "runtime/lifecycle.h"
+#include "runtime/settle.h"
+#include "storage/template_store.h"
+
+namespace holm::checkpoint {
+namespace {
+
+using runtime::Condition;
+using runtime::Installation;
+using runtime::Observation;
+using runtime::StoredContainer;
+using Clock = std::chrono::steady_clock;
+
+// For a look that CRIU repeats while the processes stand still.
+constexpr std::chrono::milliseconds kPatience(1000);
+
+// The first in the error's own words, the others behind it.
+void refuse_obstacles(const std::vector<Obstacle>& obstacles) {
+  if (obstacles.empty()) return;
+  const auto describe = [](const Obstacle& found) {
+    return fmt::format(
+        "{}: {}: {}",
+        found.pid == 0 ? "the container" : fmt::format("process {} ('{}') in it", found.pid, found.program),
+        found.object, found.why);
+  };
+  Error error(describe(obstacles.front()));
+  if (!obstacles.front().cure.empty()) error.hint(obstacles.front().cure);
+  for (size_t i = 1; i < std::min<size_t>(obstacles.size(), 8); ++i) error.also(describe(obstacles[i]));
+  if (obstacles.size() > 1) error.hint("'holm check NAME' lists all of it");
+  throw error;
+}
+
+class Save {
+ public:
+  Save(const Installation& installation, const std::string& name, const SaveOptions& options,
+       const FileLock& lock)
+      : installation_(installation),
+        options_(options),
+        lock_(lock),
+        target_(find_dump_target(installation, name)) {}
+
+  SaveReport run();
+
+ private:
+  std::vector<Obstacle> lasting_obstacles() const;
+  void describe();
+  void fill_request(rpc::Options& request) const;
+  void dump(Draft& draft);
+  void when_dumped(Draft& draft, runtime::DumpMoment& moment);
+  void complete(Draft& draft);
+  void check_time() const;
+
+  const Installation& installation_;
+  const SaveOptions& options_;
+  const FileLock& lock_;
+  DumpTarget target_;
+  ExternalObjects externals_;
+  std::optional<ContainerClocks> clocks_;
+  SaveReport report_;
+  std::optional<Clock::time_point> give_up_;  // while its processes stand still
+  bool is_announced_ = false;
+};
+
+SaveReport Save::run() {
+  Interruption::check();
+  step("look for obstacles", [&] { refuse_obstacles(lasting_obstacles()); });
+  step("look at the container", [&] { describe(); });
+  Draft draft(installation_.paths, target_.container.name, options_.tag);
+  dump(draft);
+  if (options_.afterwards == Afterwards::run_on) complete(draft);
+  report_.directory = draft.directory();
+  return std::move(report_);
+}
+
+// What is there at each of some looks: the processes run on meanwhile, and one that has just begun or is
+// ending may look odd.
+std::vector<Obstacle> Save::lasting_obstacles() const {
+  constexpr int kLooks = 3;
+  const auto look = [&] {
+    return preflight(installation_, target_.container, target_.seen, kPatience).obstacles;
+  };
+  std::vector<Obstacle> lasting = look();
+  for (int again = 1; again < kLooks && !lasting.empty(); ++again) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    const std::vector<Obstacle> now = look();
+    std::erase_if(lasting, [&](const Obstacle& found) {
+      return std::ranges::none_of(
+          now, [&](const Obstacle& other) { return other.pid == found.pid && other.object == found.object; });
+    });
+  }
+  return lasting;
+}
+
+void Save::describe() {
+  const runtime::ContainerSpec& spec = target_.container.config.spec;
+  Manifest& manifest = report_.manifest;
+  const std::vector<pid_t> processes = target_.cgroup->processes();
+  externals_ = find_external_objects(target_.seen.state->init.pid, processes, spec);
+  manifest.holm = HOLM_VERSION;
+  manifest.name = target_.container.name;
+  manifest.uuid = target_.container.identity.uuid;
+  manifest.config = target_.container.config.text;
+  manifest.started_at = target_.seen.state->started_at;
+  manifest.was_paused = target_.seen.condition == Condition::paused;
+  manifest.first_id = spec.security.user_namespace ? target_.container.identity.ids.first : 0;
+  manifest.console = externals_.console;
+  manifest.mounts = externals_.mounts;
+  manifest.pipes = externals_.pipes;
+  manifest.host = read_host_facts();
+  if (spec.root.kind == runtime::RootKind::directory) {
+    manifest.files = Files::shared;
+  } else {
+    manifest.template_made =
+        storage::TemplateStore(installation_.paths.templates()).find(spec.root.template_name).created;
+    manifest.files = options_.with_files ? Files::archived : Files::in_place;
+  }
+  for (const auto& link : runtime::plan_network(installation_, target_.container).links) {
+    SavedLink saved{link.container_name, netsetup::format_mac(link.mac), {}};
+    for (const auto& address : link.addresses)
+      saved.addresses.push_back(netsetup::format_interface_address(address));
+    manifest.links.push_back(std::move(saved));
+  }
+  if (spec.networks.front().mode != netsetup::NicMode::host) {
+    const UniqueFd network =
+        sys::open(fmt::format("/proc/{}/ns/net", target_.seen.state->init.pid), O_RDONLY);
+    manifest.network_settings = netsetup::read_network_settings(network.get());
+  }
+  manifest.processes = describe_processes(processes);
+}
+
+void Save::fill_request(rpc::Options& request) const {
+  fill_dump_options(request, target_, options_.timeout);
+  request.set_leave_running(options_.afterwards == Afterwards::run_on);
+  request.set_tcp_established(true);
+  request.set_tcp_skip_in_flight(true);
+  request.set_file_locks(true);
+  request.set_shell_job(true);  // whose terminal is the console, which comes from outside
+  request.set_link_remap(true);
+  request.set_evasive_devices(true);
+  request.set_ghost_limit(UINT32_MAX);  // deleted files that are still open come along
+  request.set_orphan_pts_master(true);
+  request.set_network_lock(rpc::LOCK_SKIP);  // the links are silent
+  for (const std::string& external : externals_.options) request.add_external(external);
+  for (const SavedLink& link : report_.manifest.links)
+    request.add_external(fmt::format("netdev[{}]:{}", link.name, link.name));
+}
+
+void Save::dump(Draft& draft) {
+  rpc::Request request;
+  request.set_type(rpc::DUMP);
+  fill_request(*request.mutable_opts());
+  const std::string parent = take_pre_dumps(installation_.paths, *target_.seen.state, draft.directory());
+  if (!parent.empty()) set_parent(*request.mutable_opts(), parent);
+  runtime::DumpMoment moment(installation_, target_.container, target_.seen,
+                             runtime::DumpMoment::Links::silent);
+  const auto begin = Clock::now();
+  if (options_.timeout) give_up_ = begin + *options_.timeout;
+  DumpEvents events;
+  events.on_version = [&](const std::string& version) { report_.manifest.host.criu = version; };
+  events.look = [&] { check_time(); };
+  events.on_event = [&](const std::string& event, pid_t) {
+    // Its processes have come to a stand.
+    if (event == "network-lock") clocks_ = read_container_clocks(target_.seen.state->init.pid);
+    if (event == "post-dump") when_dumped(draft, moment);
+  };
+  step("save the processes", [&] { run_dump(target_, lock_, draft.images(), std::move(request), events); });
+  give_up_.reset();
+  report_.frozen = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
+  options_.afterwards == Afterwards::stop ? moment.has_ended() : moment.goes_on();
+}
+
+// The processes stand still, and end or go on when this returns; an Error lets them go on.
+void Save::when_dumped(Draft& draft, runtime::DumpMoment& moment) {
+  // What CRIU did to them for its sake it has no more use for: should it be killed, they run on as they are.
+  netsetup::leave_tcp_repair(target_.cgroup->processes());
+  step("save the cgroups",
+       [&] { report_.manifest.groups = quotas::save_groups(*target_.cgroup, report_.manifest.first_id); });
+  if (report_.manifest.files == Files::archived)
+    step("archive the files",
+         [&] { archive_files(installation_.paths, target_.container.name, draft.directory()); });
+  check_time();
+  if (options_.afterwards == Afterwards::run_on) return;
+  complete(draft);
+  moment.announce_end();
+  is_announced_ = true;
+}
+
+// Once the end is announced there is a complete checkpoint, and nothing is given up any more.
+void Save::check_time() const {
+  if (is_announced_) return;
+  Interruption::check();
+  if (give_up_ && Clock::now() > *give_up_)
+    throw Error(
+        fmt::format("its processes stood still for {} s and were not saved", options_.timeout->count()))
+        .hint("'--timeout' allows more time");
+}
+
+void Save::complete(Draft& draft) {
+  // Before any other change of images, whose times of writing it goes by.
+  if (clocks_)
+    step("note the time", [&] {
+      set_back_timers(draft.images(), *clocks_);
+      set_saved_clocks(draft.images(), *clocks_);
+    });
+  step("keep the memory that was saved before", [&] { keep_pre_dumps(draft.directory()); });
+  step("name the terminals", [&] { name_terminals_of_sessions(draft.images()); });
+  report_.manifest.saved_at = std::time(nullptr);
+  step("digest the parts", [&] {
+    Manifest& manifest = report_.manifest;
+    manifest.digest_kind = manifest.files == Files::in_place ? DigestKind::xxh128 : DigestKind::sha256;
+    manifest.parts = digest_parts(draft.directory(), manifest.digest_kind);
+  });
+  check_time();
+  step("write the manifest", [&] { write_manifest(draft.directory(), report_.manifest); });
+  if (options_.deliver) return step("deliver the checkpoint", [&] { options_.deliver(draft.directory()); });
+  // Until it is known that its processes have ended with it.
+  if (report_.manifest.files == Files::in_place) mark_untrue(draft.directory());
+  step("keep the checkpoint", [&] { draft.keep(); });
+}
+
+}  // namespace
+
+SaveReport save(const Installation& installation, const std::string& name, const SaveOptions& options) {
+  check_tag(options.tag);
+  const Interruption interruption;
+  const FileLock lock = runtime::lock_container(installation.paths, name);
+  return with_frame(fmt::format("cannot save container '{}'", name), [&] {
+    runtime::settle(installation, name);
+    SaveReport report = Save(installation, name, options, lock).run();
+    if (options.afterwards == Afterwards::stop)
+      step("await the monitor", [&] { runtime::await_end(installation, name); });
+    if (report.manifest.files == Files::in_place) unmark_untrue(report.directory);
+    return report;
+  });
+}
+
+PreflightReport check_savable(const Installation& installation, const std::string& name) {
+  runtime::adopt_if_orphaned(installation, name);
+  const Observation seen = require_savable(installation, name);
+  return preflight(installation, runtime::load_running_container(installation, name), seen,
+                   std::chrono::seconds(10));
+}
+
+}  // namespace holm::checkpoint
