@@ -100,6 +100,13 @@ expect 'busybox debian' template build ''
 expect 'bookworm trixie' template build --suite ''
 expect 'web worker' rename ''
 expect '' rename web ''
+expect '' clone web ''
+expect 'folder holm notes.txt web.toml' save web ''
+expect 'folder holm notes.txt web web.toml worker' restore ''
+expect 'inspect list remove web worker' checkpoint ''
+expect 'web worker' checkpoint list ''
+expect 'folder holm notes.txt web web.toml worker' checkpoint inspect ''
+expect '' checkpoint web ''
 expect 'name,pid name,pids' list -o name,pi
 expect 'last' counters --since la
 expect 'TERM' kill --signal = TE

@@ -13,6 +13,7 @@ import sys
 
 # The page of each family of verbs.
 PAGES = {
+    "holm-checkpoint.1": "save restore clone checkpoint",
     "holm-start.1": "create start run stop kill reboot pause resume destroy rename wait",
     "holm-list.1": "list inspect ps log",
     "holm-set.1": "set mem-set mem-max vcpu-set vcpu-pin vcpu-list sched-credit",

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "tests/support/debian.h"
 #include "tests/support/inside.h"
 #include "tests/support/tcp.h"
 
@@ -16,44 +17,16 @@ using nlohmann::json;
 
 namespace {
 
-// Changed when what is in the archive must change, so that nobody tests with an older one.
-constexpr const char* kDebianArchive = "debian-python3-v2.tar";
-
 std::string examples() {
   const char* directory = std::getenv("HOLM_EXAMPLES");
   return directory ? directory : "examples";
 }
 
-std::string cache() {
-  const char* directory = std::getenv("HOLM_TEST_CACHE");
-  return directory ? directory : "/var/cache/holm-test";
-}
-
-bool has_program(const std::string& name) { return run_host({"sh", "-c", "command -v " + name}).status == 0; }
-bool have_debian() { return sys::exists(cache() + "/" + kDebianArchive) || has_program("mmdebstrap"); }
-
-// The template 'debian' with Python, without what only people read: built once a host, then unpacked from an
-// archive of it, which takes an emulated host a millisecond a file.
-void make_debian(const Installation& installation) {
-  const std::string archive = cache() + "/" + kDebianArchive;
-  if (!sys::exists(archive)) {
-    MESSAGE("building a Debian template, once: takes about a minute");
-    installation.holm_ok({"template", "build", "debian", "--include", "python3"});
-    sys::make_directories(cache(), 0755);
-    const std::string temporary = archive + ".new";
-    const Result packed = run_host(
-        {"tar", "--numeric-owner", "--xattrs", "--exclude=./usr/share/doc/*", "--exclude=./usr/share/man/*",
-         "--exclude=./usr/share/locale/*", "--exclude=./usr/share/zoneinfo/*", "--exclude=./usr/share/perl/*",
-         "--exclude=./var/lib/apt/lists/*", "-C", installation.state_directory() + "/templates/debian/root",
-         "-cf", temporary, "."});
-    CHECK_MESSAGE(packed.status == 0, packed.errors);
-    for (const std::string& older : list_directory(cache()))
-      if (older.starts_with("debian-python3-") && older.ends_with(".tar"))
-        sys::remove_file(cache() + "/" + older);
-    sys::rename(temporary, archive);
-    return;
-  }
-  installation.holm_ok({"template", "import", "debian", archive});
+// What the examples call 'debian', with Python.
+DebianTemplate debian_template() {
+  DebianTemplate wanted = kServices;
+  wanted.name = "debian";
+  return wanted;
 }
 
 std::string address_of(const Installation& installation, const std::string& name) {
@@ -164,8 +137,8 @@ TEST_CASE(
   HOLM_REQUIRES("root", have_root());
   HOLM_REQUIRES("bridges and nftables", have_nat());
   Installation installation;
-  const bool debian = have_debian();
-  if (debian) make_debian(installation);
+  const bool debian = have_debian(debian_template());
+  if (debian) add_debian(installation, debian_template());
   check_examples(installation, debian);
   HOLM_REQUIRES("mmdebstrap and an apt source", debian);
   check_systemd(installation);

@@ -240,12 +240,18 @@ TEST_CASE("memory.guarantee is kept when the host has no memory left, and no one
   for (const char* name : {"kept", "other"}) answer(installation, name, fill);
   CHECK(cached(installation, "kept") > kKept * 9 / 10);
   CHECK(cached(installation, "other") > kKept * 9 / 10);
-  // More than there is without taking page cache away.
-  const uint64_t megabytes = (kibibytes_of("/proc/meminfo", "MemAvailable") >> 10) - 64;
-  MESSAGE(fmt::format("a neighbour takes {} MiB", megabytes));
-  installation.start("hog", load({"/load", "touch-memory", std::to_string(megabytes)}, ""));
-  CHECK(eventually([&] { return cached(installation, "other") < kKept / 2; },
-                   std::chrono::seconds(30) * patience()));
+  // More than there is without taking page cache away, and no more than that: how much it is can only be
+  // estimated, and where all that is not guaranteed is gone, the kernel takes the rest.
+  const auto is_short = [&] { return cached(installation, "other") < kKept / 2; };
+  uint64_t megabytes = (kibibytes_of("/proc/meminfo", "MemAvailable") >> 10) - 128;
+  for (int hog = 0; hog < 8 && !is_short(); ++hog) {
+    installation.start(fmt::format("hog{}", hog),
+                       load({"/load", "touch-memory", std::to_string(megabytes)}, ""));
+    MESSAGE(fmt::format("a neighbour takes {} MiB", megabytes));
+    eventually(is_short, std::chrono::seconds(3) * patience());
+    megabytes = 16;
+  }
+  CHECK(is_short());
   MESSAGE(fmt::format("kept {} MiB, others {} MiB of 64", cached(installation, "kept") >> 20,
                       cached(installation, "other") >> 20));
   CHECK(cached(installation, "kept") > kKept * 9 / 10);

@@ -262,14 +262,18 @@ TEST_CASE("rates have a unit, are strings and not too small to live with") {
   CHECK(refusal("io.read = \"4K/s\"").empty());
 }
 
+TEST_CASE("what shall be saved when the host goes down must be made for that") {
+  CHECK(refusal("on_host_shutdown = \"checkpoint\"").empty());
+  CHECK(contains(refusal("on_host_shutdown = \"checkpoint\"\n[security]\nmigratable = false"),
+                 "'on_host_shutdown = \"checkpoint\"' needs 'security.migratable = true'"));
+  CHECK(contains(refusal("on_host_shutdown = \"save\""), "\"stop\" or \"checkpoint\""));
+}
+
 TEST_CASE("keys and values of later versions are refused by name, never ignored") {
   CHECK(refusal("[disk]\nsize = \"10G\"") ==
         "config: 'disk.size' is not available in this version\n  at:   web.toml:3:1");
   CHECK(report_of("image = \"disk.img\"") ==
         "config: 'image' is not available in this version\n  at:   web.toml:1:1");
-  CHECK(
-      refusal("on_host_shutdown = \"checkpoint\"") ==
-      "config: 'on_host_shutdown = \"checkpoint\"' is not available in this version\n  at:   web.toml:2:20");
   CHECK(contains(refusal("security.seccomp = \"none\""),
                  "'security.seccomp = \"none\"' is not available in this version"));
   CHECK(contains(refusal("[[device]]\npath = \"/dev/fuse\""), "'device' is not available in this version"));

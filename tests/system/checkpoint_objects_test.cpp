@@ -1,0 +1,167 @@
+// The kinds of kernel objects, one by one: a container whose processes hold one of each goes through every
+// way of saving, and says afterwards which of them are not what they were.
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "tests/support/criu.h"
+
+using namespace holm;
+using namespace holm::test;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+constexpr const char* kDirectory = "/root/objects";
+constexpr const char* kNoNetwork = "[[network]]\nmode = \"none\"\n";
+
+// What CRIU 4.2 has no images for: refused before anything is frozen.
+const std::vector<std::string> kRefused = {"pipe_packets", "posix_queue",
+                                           "unix_pending_connection_with_data"};
+// What it brings back otherwise: an eventfd whose reads take all, a job without its session's terminal, a
+// relative sleep that ends with EINTR. And a connection within the container with more data than its reader's
+// window takes: CRIU sends the rest before there is somebody who reads it, unless the network is locked.
+const std::vector<std::string> kOtherwise = {"eventfd_semaphore", "terminal_of_job",
+                                             "sleep_without_interruption", "tcp_full"};
+// A timer that expires while its process is being saved fires when the process goes on, which is before its
+// clock says so by up to the time that it stood still. These have one that expires within two seconds.
+const std::vector<std::string> kMayBeEarly = {"alarm", "posix_timers", "timerfd", "timerfd_absolute"};
+
+// A container whose first process is the probe (tests/support/checkpoint_probe/main.cpp).
+class ProbedContainer {
+ public:
+  ProbedContainer(const Installation& installation, const std::string& name,
+                  const std::vector<std::string>& options)
+      : installation_(installation) {
+    std::vector<std::string> command = {"/probe", kDirectory, "--patience", std::to_string(patience())};
+    command.insert(command.end(), options.begin(), options.end());
+    const std::string config = "command = " + json(command).dump() + "\n" + kNoNetwork;
+    installation.holm_ok({"create", installation.write_config(name, config)});
+    put_probe(upper_of(installation, name));
+    installation.holm_ok({"start", name});
+    const std::string ready = upper_of(installation, name) + kDirectory + "/ready";
+    const bool is_ready = eventually([&] { return sys::exists(ready); }, 60s);
+    REQUIRE_MESSAGE(is_ready, installation.holm({"log", name}).out);
+  }
+
+  // Has the probe in `name`, this container or a copy of it, look at all of its objects and bring them into
+  // their next state. A CHECK fails for each that is not what it was. How many are.
+  size_t verify(const std::string& name) {
+    const std::string round = std::to_string(++round_);
+    const std::string result = upper_of(installation_, name) + kDirectory + "/result." + round;
+    inside(installation_, name, fmt::format("cd {1}; echo {0} > new; mv new round", round, kDirectory));
+    const bool has_answered = eventually([&] { return sys::exists(result); }, 40s);
+    CHECK_MESSAGE(has_answered, "the probe in '", name, "' does not answer");
+    size_t kept = 0;
+    for (const std::string& line : split(read_file_if_exists(result).value_or(""), '\n')) {
+      if (line.starts_with("ok ")) ++kept;
+      if (line.find("(skipped:") != std::string::npos) MESSAGE(line);
+      CHECK_MESSAGE(!line.starts_with("FAIL"), line);
+    }
+    return kept;
+  }
+
+ private:
+  static void put_probe(const std::string& upper) {
+    const std::string target = upper + "/probe";
+    std::filesystem::copy_file(built_program("checkpoint_probe"), target);
+    const auto owner = sys::stat_path(upper);
+    REQUIRE(::chown(target.c_str(), owner->st_uid, owner->st_gid) == 0);
+  }
+
+  const Installation& installation_;
+  int round_ = 0;
+};
+
+// CRIU before 4.2 restores memory that is to be wiped at a fork as any other.
+std::vector<std::string> lost_by_this_criu() {
+  const std::string version = run_host({"sh", "-c", "exec " + criu_program() + " --version"}).out;
+  const bool is_older = version.find("Version: 3.") != std::string::npos ||
+                        version.find("Version: 4.0") != std::string::npos ||
+                        version.find("Version: 4.1") != std::string::npos;
+  return is_older ? std::vector<std::string>{"memory_advice"} : std::vector<std::string>{};
+}
+
+// In groups of so many that a container with one of each is not frozen for long, also by an emulated host.
+std::vector<std::vector<std::string>> groups_of_kinds() {
+  const size_t most = static_cast<size_t>(std::max(1, 30 / patience()));
+  std::vector<std::string> without = lost_by_this_criu(), kinds;
+  without.insert(without.end(), kRefused.begin(), kRefused.end());
+  without.insert(without.end(), kOtherwise.begin(), kOtherwise.end());
+  without.insert(without.end(), kMayBeEarly.begin(), kMayBeEarly.end());
+  for (const std::string& kind :
+       split(trim(run_host({built_program("checkpoint_probe"), "--list"}).out), '\n'))
+    if (std::ranges::count(without, kind) == 0) kinds.push_back(kind);
+  CHECK(kinds.size() > 100);
+  kinds = part_of(kinds);
+  const size_t count = (kinds.size() + most - 1) / most;
+  std::vector<std::vector<std::string>> groups(count);
+  for (size_t i = 0; i < kinds.size(); ++i) groups[i % count].push_back(kinds[i]);
+  return groups;
+}
+
+void check_group(const std::vector<std::string>& kinds) {
+  const Installation installation;
+  const std::string file = installation.directory() + "/box.holm";
+  const auto all = kinds.size();
+  ProbedContainer objects(installation, "box", {"--only", join(kinds, ",")});
+  CHECK(objects.verify("box") == all);  // also where nothing has happened
+  CHECK(installation.holm({"check", "box"}).out == "ok       container 'box' can be saved\n");
+
+  for (int generation = 1; generation <= 2; ++generation) {
+    CAPTURE(generation);
+    installation.holm_ok({"stop", "--checkpoint", "box"});
+    installation.holm_ok({"start", "box"});
+    REQUIRE(installation.column("box", "state") == "running");
+    CHECK(objects.verify("box") == all);
+  }
+  installation.holm_ok({"save", "--leave-running", "box", file});
+  ProbedContainer in_copy = objects;
+  CHECK(objects.verify("box") == all);  // to be saved alone changes none of them
+  installation.holm_ok({"restore", file, "--name", "copy"});
+  CHECK(in_copy.verify("copy") == all);
+}
+
+}  // namespace
+
+TEST_CASE("each kind of kernel object is what it was, whichever way its container is saved") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  for (const auto& kinds : groups_of_kinds()) check_group(kinds);
+}
+
+TEST_CASE("a kind of object that CRIU cannot save is named beforehand, and remains what it was") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  for (const std::string& kind : kRefused) {
+    CAPTURE(kind);
+    ProbedContainer object(installation, "box", {"--only", kind});
+    const json report = json::parse(installation.holm({"--json", "check", "box"}).out);
+    REQUIRE_FALSE(report["obstacles"].empty());
+    const std::string why = report["obstacles"][0]["why"];
+    const Result save = installation.holm({"save", "box", installation.directory() + "/box.holm"});
+    CHECK(save.status == 1);
+    CHECK_MESSAGE(save.errors.find(why) != std::string::npos, save.errors);
+    CHECK_FALSE(sys::exists(installation.directory() + "/box.holm"));
+    CHECK(object.verify("box") == 1U);
+    installation.holm_ok({"destroy", "--force", "box"});
+  }
+}
+
+TEST_CASE("processes that come and go while it is looked at are not taken for others'") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  installation.start("box", shell("for i in 1 2 3 4; do (while :; do sleep 0.001; done) & done; wait"));
+  for (int round = 0; round < 15; ++round) {
+    const std::string verdict = installation.holm({"check", "box"}).out;
+    CHECK_MESSAGE(verdict.find("cgroup") == std::string::npos, verdict);
+  }
+  installation.holm_ok({"stop", "--checkpoint", "box"});
+  installation.holm_ok({"start", "box"});
+}

@@ -1,0 +1,126 @@
+// Memory that is saved before its checkpoint.
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+#include <sys/stat.h>
+
+#include <chrono>
+#include <filesystem>
+
+#include "tests/support/criu.h"
+
+using namespace holm;
+using namespace holm::test;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+bool kernel_tracks_memory() {
+  return have_criu() &&
+         run_host({"sh", "-c", "exec " + criu_program() + " check --feature mem_dirty_track"}).status == 0;
+}
+
+constexpr uint64_t kText = 24 << 20;
+
+// Holds a text of 24 MB, and writes its digest down when it is asked.
+std::string keeper() {
+  return shell(
+      fmt::format("x=$(head -c {} /dev/urandom | tr -c a-z a); while :; do "
+                  "if [ -e /root/ask ]; then rm /root/ask; echo \"$x\" | md5sum > /root/sum; fi; "
+                  "i=$((i+1)); echo $i >> /root/count; sleep 0.02; done",
+                  kText));
+}
+
+std::string digest(const Installation& installation, const std::string& name) {
+  inside(installation, name, "rm -f /root/sum; touch /root/ask");
+  const std::string path = upper_of(installation, name) + "/root/sum";
+  CHECK(eventually([&] { return !read_file_if_exists(path).value_or("").empty(); }, 10s * patience()));
+  return read_file_if_exists(path).value_or("");
+}
+
+json save_memory(const Installation& installation, const std::string& name) {
+  const Result result = installation.holm({"--json", "checkpoint", "--pre", name});
+  REQUIRE_MESSAGE(result.status == 0, result.errors);
+  return json::parse(result.errors);
+}
+
+// Bytes of memory in one directory of images, and on disk in all of them.
+uint64_t pages_in(const std::string& images) {
+  uint64_t size = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(images))
+    if (entry.path().filename().string().starts_with("pages-")) size += entry.file_size();
+  return size;
+}
+uint64_t bytes_on_disk(const std::string& images) {
+  uint64_t size = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(images)) {
+    struct stat status = {};
+    if (::stat(entry.path().c_str(), &status) == 0) size += static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  return size;
+}
+
+}  // namespace
+
+TEST_CASE("a kernel that does not track memory is told of, and nothing changes") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  installation.start("box", counter());
+  if (!kernel_tracks_memory()) {
+    const Result result = installation.holm({"checkpoint", "--pre", "box"});
+    CHECK(result.status == 1);
+    CHECK_MESSAGE(result.errors.find("does not tell which memory was written") != std::string::npos,
+                  result.errors);
+  }
+  CHECK(counts_beyond(installation, "box", counted(installation, "box")));
+  CHECK(installation.holm({"checkpoint", "--pre", "box", "tag"}).status == 2);
+  CHECK(installation.holm({"checkpoint", "--pre", "list", "box"}).status == 2);
+  CHECK(installation.holm({"checkpoint", "--pre", "nobody"}).status == 1);
+}
+
+TEST_CASE("what was saved before is not saved again, and each page is on disk once") {
+  HOLM_REQUIRES("root, CRIU, a kernel that tracks memory", kernel_tracks_memory());
+  const Installation installation;
+  installation.start("box", keeper());
+  CHECK(eventually([&] { return counted(installation, "box") > 3; }, 20s * patience()));
+  const std::string kept = digest(installation, "box");
+  const json first = save_memory(installation, "box");
+  CHECK(first["bytes"] > kText);
+  const json second = save_memory(installation, "box");
+  CHECK(second["bytes"] < kText / 4);
+  CHECK(second["unchanged_bytes"] > kText);
+  CHECK(second["level"] == 2);
+  const auto images = [&](const std::string& tag) {
+    return installation.state_directory() + "/containers/box/checkpoint/" + tag + "/images";
+  };
+  installation.holm_ok({"checkpoint", "box"});
+  CHECK(pages_in(images("latest")) < kText / 4);
+  CHECK(pages_in(images("latest") + "/parent/parent") > kText);
+  CHECK(bytes_on_disk(images("latest")) < first["bytes"].get<uint64_t>() + kText / 4);
+  CHECK(digest(installation, "box") == kept);
+  // It was good for one checkpoint.
+  installation.holm_ok({"checkpoint", "box", "whole"});
+  CHECK(pages_in(images("whole")) > kText);
+  installation.holm_ok({"stop", "--kill", "box"});
+  installation.holm_ok({"restore", "box", "latest"});
+  CHECK(digest(installation, "box") == kept);
+  CHECK(counts_beyond(installation, "box", counted(installation, "box")));
+
+  save_memory(installation, "box");
+  installation.holm_ok({"stop", "--checkpoint", "box"});
+  CHECK(pages_in(images("suspended")) < kText / 4);
+  installation.holm_ok({"start", "box"});
+  CHECK(digest(installation, "box") == kept);
+
+  save_memory(installation, "box");
+  const std::string file = installation.directory() + "/box.holm";
+  installation.holm_ok({"save", "--leave-running", "box", file});
+  installation.holm_ok({"restore", file, "--name", "copy"});
+  CHECK(digest(installation, "copy") == kept);
+
+  // Of another run it is of no use.
+  save_memory(installation, "box");
+  installation.holm_ok({"stop", "--kill", "box"});
+  installation.holm_ok({"start", "box"});
+  CHECK_FALSE(std::filesystem::exists(installation.state_directory() + "/containers/box/checkpoint/.pre"));
+}
