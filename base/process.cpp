@@ -4,7 +4,6 @@
 #include <fmt/core.h>
 #include <poll.h>
 #include <spawn.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <cerrno>
@@ -83,17 +82,18 @@ std::string run_program_or_throw(const std::vector<std::string>& command, Progra
                           errors.empty() ? "" : ": ", printable(errors.substr(errors.rfind('\n') + 1))));
 }
 
-void kill_session(pid_t session) {
-  // One that forked while the list was read is found by the next look.
-  for (bool found = true; found;) {
-    found = false;
+void kill_processes(const std::function<bool(pid_t)>& is_meant) {
+  constexpr std::chrono::milliseconds kPatience(2000);
+  // One that forked while the list was read is found by the next look. What does not end is left.
+  for (bool ended = true; ended;) {
+    ended = false;
     for (const std::string& name : list_directory("/proc")) {
       const auto pid = static_cast<pid_t>(parse_unsigned(name).value_or(0));
-      if (pid == 0 || pid == session || ::getsid(pid) != session) continue;
-      const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-      if (!process || ::getsid(pid) != session || sys::pidfd_wait_ended(process.get(), {})) continue;
-      sys::pidfd_signal(process.get(), SIGKILL);
-      found = true;
+      if (pid == 0 || !is_meant(pid)) continue;
+      const auto process = sys::pidfd_open_if_alive(pid);
+      if (!process || !is_meant(pid) || sys::pidfd_wait_ended(process->get(), {})) continue;
+      sys::pidfd_signal(process->get(), SIGKILL);
+      ended = sys::pidfd_wait_ended(process->get(), kPatience) || ended;
     }
   }
 }

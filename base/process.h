@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,8 @@ ProgramResult run_program(const std::vector<std::string>& command,
 // As above; throws with the end of its standard error where it does not exit with 0.
 std::string run_program_or_throw(const std::vector<std::string>& command,
                                  ProgramOutput output = ProgramOutput::capture);
-// Kills all processes of a session. Its leader must not have been waited for, so that its number is not given
-// anew.
-void kill_session(pid_t session);
+// Kills the processes that are meant, also those that they start meanwhile, and awaits their ends.
+void kill_processes(const std::function<bool(pid_t)>& is_meant);
 // The program's path; empty where PATH has none.
 std::string find_program(const std::string& name);
 

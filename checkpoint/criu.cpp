@@ -18,6 +18,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/process.h"
 #include "base/sys.h"
 #include "checkpoint/criu_rpc.pb.h"
@@ -45,6 +46,9 @@ bool is_ignored(std::string_view event) { return event == "network-unlock" || ev
       pollfd caller = {socket, 0, 0};
       if (::poll(&caller, 1, 0) != 0) ::_exit(kExitHolmFailed);
     }
+    // What it has in its hands would be lost with it when memory is short.
+    if (lifetime == Lifetime::own)
+      ignore_errors([] { write_control_file("/proc/self/oom_score_adj", "-900"); });
     // Ctrl-C at a terminal must not end it in the middle of a process that it has stopped.
     ::setsid();
     // What it restores inherits its keyring: not the host's.
@@ -97,8 +101,10 @@ Criu::~Criu() {
   siginfo_t info = {};
   // Without its socket it undoes what it has begun and ends: that is given time before it is killed.
   if (!sys::pidfd_wait_ended(process_.get(), kPatience)) sys::pidfd_signal(process_.get(), SIGKILL);
-  // What it was restoring, or tried the kernel with, would wait for it for ever.
-  if (!has_answered_) ignore_errors([&] { kill_session(pid_); });
+  // What it was restoring, or tried the kernel with, would wait for it for ever. It has not been waited for:
+  // nobody else has its number.
+  if (!has_answered_)
+    ignore_errors([&] { kill_processes([&](pid_t pid) { return pid != pid_ && ::getsid(pid) == pid_; }); });
   while (::waitid(P_PIDFD, static_cast<id_t>(process_.get()), &info, WEXITED) != 0 && errno == EINTR) {
   }
 }
@@ -132,6 +138,7 @@ rpc::Answer Criu::call(const rpc::Request& request, const Notified& notified, co
     if (::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE)
       throw Error::system("talk to CRIU");
   };
+  has_answered_ = false;
   send(request);
   std::exception_ptr failure;
   for (;;) {
@@ -177,7 +184,6 @@ std::string Criu::version() {
   request.set_type(rpc::VERSION);
   request.set_keep_open(true);
   const rpc::Answer answer = call(request, {}, not_for_long());
-  has_answered_ = false;  // of the request that is still to come
   if (!answer.has_version()) throw Error("CRIU ended before it told its version");
   const rpc::Version& version = answer.version();
   return fmt::format("{}.{}.{}", version.major_number(), version.minor_number(), version.sublevel());

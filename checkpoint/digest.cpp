@@ -92,8 +92,7 @@ std::vector<Part> list_parts(const std::string& directory) {
     add(name);
   }
   for (const std::string& level : image_levels(directory + "/images"))
-    for (const std::string& name : list_directory(level))
-      if (name != "parent") add(level.substr(directory.size() + 1) + "/" + name);
+    for (const std::string& name : list_images(level)) add(level.substr(directory.size() + 1) + "/" + name);
   return parts;
 }
 

@@ -2,21 +2,16 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "base/file_lock.h"
-#include "checkpoint/criu.h"
+#include "checkpoint/criu_request.h"
 #include "quotas/cgroup.h"
 #include "runtime/observe.h"
 
 namespace holm::checkpoint {
-
-namespace rpc {
-class Options;
-}  // namespace rpc
 
 struct DumpTarget {
   runtime::Observation seen;
@@ -32,22 +27,16 @@ DumpTarget find_dump_target(const runtime::Installation& installation, const std
 
 inline constexpr std::chrono::seconds kFreezeTimeout(120);
 
-// Which processes, how they are stopped, and where CRIU writes its log. `timeout`: for stopping them,
-// kFreezeTimeout where there is none.
+// Which processes, and how they are stopped. `timeout`: for stopping them, kFreezeTimeout where there is
+// none.
 void fill_dump_options(rpc::Options& options, const DumpTarget& target,
                        std::optional<std::chrono::seconds> timeout);
 // The images build on those in that directory, a path relative to them, and take away from there what they
 // have themselves.
 void set_parent(rpc::Options& options, const std::string& parent);
 
-struct DumpEvents {
-  std::function<void(const std::string& version)> on_version;  // of the CRIU that does it, before it begins
-  Notified on_event;
-  std::function<void()> look;  // about once a second; an Error gives the dump up
-};
-// Asks CRIU, and explains where it could not. `lock`: the container's, which CRIU keeps until it has undone
-// or done all of it, also where this process is killed.
-void run_dump(const DumpTarget& target, const FileLock& lock, const std::string& images, rpc::Request request,
-              const DumpEvents& events);
+// How CRIU is asked. `lock`: the container's, which CRIU keeps until it has undone or done all of it, also
+// where this process is killed.
+CriuWork dump_work(const DumpTarget& target, const FileLock& lock, const std::string& images);
 
 }  // namespace holm::checkpoint

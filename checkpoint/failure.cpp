@@ -113,6 +113,7 @@ std::optional<Choice> choose(const Log& log) {
     }
     switch (choice.explanation->known->role) {
       case Role::cause:
+      case Role::passing:
         return choice;
       case Role::time_out:
         return attempt && attempt->line + 1 == i ? attempt : choice;
@@ -182,17 +183,18 @@ bool holds(const Only& only, const std::vector<std::string_view>& pieces) {
 
 }  // namespace
 
-Error explain_failure(const std::string& log, int error_number) {
+Failure explain_failure(const std::string& log, int error_number) {
   const Log read = read_log(log);
   const auto choice = choose(read);
-  if (!choice) return explain_silence(read, log, error_number);
+  if (!choice) return {explain_silence(read, log, error_number)};
   const std::string line = quote_line(read.errors[choice->line].text);
   const auto& explanation = choice->explanation;
   Error error(explanation ? explanation->sentence : fmt::format("CRIU could not do it: {}", line));
   if (const std::string process = find_process(read, choice->line); !process.empty()) error.at(process);
-  if (!explanation) return error.hint(fmt::format("its log is '{}'", log));
+  if (!explanation) return {error.hint(fmt::format("its log is '{}'", log))};
   error.hint(std::string(explanation->known->hint));
-  return error.hint(fmt::format("CRIU says '{}'; its log is '{}'", line, log));
+  error.hint(fmt::format("CRIU says '{}'; its log is '{}'", line, log));
+  return {std::move(error), explanation->known->role == Role::passing};
 }
 
 void check_log_size(const std::string& log) {

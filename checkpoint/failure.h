@@ -11,11 +11,13 @@
 
 namespace holm::checkpoint {
 
-inline constexpr int kCriuLogLevel = 4;
-
-// The Error to throw for a request that CRIU could not do: the first known cause in its log, with what to do
-// about it; else its first error line. Names the log. `error_number`: what CRIU answered, 0 for nothing.
-Error explain_failure(const std::string& log, int error_number);
+struct Failure {
+  Error error;
+  bool passes = false;  // asked again, CRIU may well do it
+};
+// Of a request that CRIU could not do: the first known cause in its log, with what to do about it; else its
+// first error line. Names the log. `error_number`: what CRIU answered, 0 for nothing.
+Failure explain_failure(const std::string& log, int error_number);
 
 // Throws where the log has grown beyond what any container's work fills: CRIU repeats itself.
 void check_log_size(const std::string& log);

@@ -15,6 +15,8 @@ struct ImageFile {
 
 // Throws where the file is none of that form. Not for images with pages or other raw data behind a message.
 ImageFile read_image(const std::string& path);
+// Its first message, whatever stands behind it.
+std::string read_first_message(const std::string& path);
 // Replaces it whole.
 void write_image(const std::string& path, const ImageFile& image);
 

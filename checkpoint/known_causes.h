@@ -11,6 +11,7 @@ enum class Operation { save, restore, both };
 
 enum class Role {
   cause,      // the first of these in a log is why CRIU gave up
+  passing,    // a cause of which the processes themselves soon make an end
   attempt,    // CRIU tries again; it was the cause where the time-out comes right after it
   time_out,   // a cause, and the end of the attempts before it
   follow_up,  // says that another line's failure has spread; taken where there is nothing better

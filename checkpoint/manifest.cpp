@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <type_traits>
@@ -18,6 +19,8 @@ using nlohmann::json;
 
 constexpr std::array<const char*, 3> kFilesNames = {"in place", "archived", "shared"};
 constexpr size_t kMaxParts = 1'000'000;
+constexpr size_t kMaxCounters = 1000;
+constexpr uint64_t kMaxCount = uint64_t{1} << 61;
 
 // nlohmann cuts a number that does not fit.
 template <class Number>
@@ -69,6 +72,25 @@ SavedProcess process_from(const json& value) {
           number_from<uint64_t>(value, "mapped"),
           number_from<uint64_t>(value, "files"),
           number_from<uint64_t>(value, "sockets")};
+}
+
+json to_json(const quotas::CounterReading& counter) {
+  return {
+      {"name", counter.name}, {"held", counter.held}, {"peak", counter.peak}, {"failures", counter.failures}};
+}
+
+// Names that counters may have, and numbers that leave room for those to come.
+quotas::CounterReading counter_from(const json& value) {
+  quotas::CounterReading counter{value.at("name"), number_from<uint64_t>(value, "held"),
+                                 number_from<uint64_t>(value, "peak"),
+                                 number_from<uint64_t>(value, "failures")};
+  const bool is_plain = std::ranges::all_of(
+      counter.name, [](unsigned char c) { return std::isalnum(c) || c == '.' || c == '_' || c == '-'; });
+  if (!is_plain || counter.name.empty() || counter.name.size() > 64)
+    throw Error(fmt::format("'{}' is no counter", shortened(counter.name)));
+  for (const uint64_t number : {counter.held, counter.peak, counter.failures})
+    if (number > kMaxCount) throw Error(fmt::format("the counter '{}' has {}", counter.name, number));
+  return counter;
 }
 
 // Parts are files of the checkpoint's own directory and of its images', whatever a manifest says.
@@ -134,6 +156,10 @@ Manifest from_json(const json& value) {
     manifest.groups.push_back(hierarchy_from(hierarchy));
   for (const json& process : array_from(value, "processes"))
     manifest.processes.push_back(process_from(process));
+  for (const json& counter : array_from(value, "counters"))
+    manifest.counters.push_back(counter_from(counter));
+  if (manifest.counters.size() > kMaxCounters)
+    throw Error(fmt::format("it has more than {} counters", kMaxCounters));
   manifest.memory_pages = number_from<uint64_t>(value, "memory_pages");
   const std::string kind = value.at("digest");
   if (kind != "sha256" && kind != "xxh128") throw Error(fmt::format("'digest' is '{}'", shortened(kind)));
@@ -173,6 +199,7 @@ std::string encode_manifest(const Manifest& manifest) {
                 {"links", json::array()},
                 {"groups", json::array()},
                 {"processes", json::array()},
+                {"counters", json::array()},
                 {"parts", json::array()}};
   for (const auto& mount : manifest.mounts)
     value["mounts"].push_back({{"key", mount.key}, {"source", mount.source}});
@@ -180,6 +207,7 @@ std::string encode_manifest(const Manifest& manifest) {
     value["links"].push_back({{"name", link.name}, {"mac", link.mac}, {"addresses", link.addresses}});
   for (const auto& hierarchy : manifest.groups) value["groups"].push_back(to_json(hierarchy));
   for (const auto& process : manifest.processes) value["processes"].push_back(to_json(process));
+  for (const auto& counter : manifest.counters) value["counters"].push_back(to_json(counter));
   for (const auto& part : manifest.parts)
     value["parts"].push_back({{"path", part.path}, {"size", part.size}, {"digest", part.digest}});
   // Names inside a container need not be UTF-8.

@@ -10,6 +10,7 @@
 
 #include "netsetup/network_settings.h"
 #include "quotas/group_snapshot.h"
+#include "quotas/meter.h"
 
 namespace holm::checkpoint {
 
@@ -88,7 +89,8 @@ struct Manifest {
   std::vector<std::string> pipes;  // standard streams that were pipes to the outside: "pipe:[1234]"
   std::vector<quotas::SavedHierarchy> groups;
   std::vector<SavedProcess> processes;
-  uint64_t memory_pages = 0;  // bytes of memory in the images
+  std::vector<quotas::CounterReading> counters;  // of its whole life; none where it stays on its host
+  uint64_t memory_pages = 0;                     // bytes of memory in the images
   DigestKind digest_kind = DigestKind::sha256;
   std::vector<Part> parts;
 };

@@ -94,7 +94,7 @@ PreDumpReport pre_dump(const Installation& installation, const std::string& name
         fill_dump_options(options, target, timeout);
         options.set_track_mem(true);
         if (level > 1) set_parent(options, fmt::format("../{}", level - 1));
-        run_dump(target, lock, images, std::move(request), {{}, {}, [] { Interruption::check(); }});
+        perform(std::move(request), dump_work(target, lock, images));
       });
       moment.goes_on();
       sys::rename(images, fmt::format("{}/{}", store, level));
@@ -124,8 +124,8 @@ void keep_pre_dumps(const std::string& draft) {
     const std::string directory = fmt::format("{}/{}", store, level);
     if (!sys::exists(directory)) continue;
     sys::remove_file(images + "/parent");  // a link to where it is until now
-    for (const std::string& name : list_directory(directory))
-      if (name != "parent" && !name.starts_with("pagemap-") && !name.starts_with("pages-"))
+    for (const std::string& name : list_images(directory))
+      if (!name.starts_with("pagemap-") && !name.starts_with("pages-"))
         sys::remove_file(directory + "/" + name);
     images += "/parent";
     sys::rename(directory, images);

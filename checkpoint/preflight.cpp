@@ -163,6 +163,13 @@ PreflightReport Preflight::run() {
 
 }  // namespace
 
+std::string describe(const Obstacle& obstacle) {
+  const std::string whose = obstacle.pid == 0
+                                ? "the container"
+                                : fmt::format("process {} ('{}') in it", obstacle.pid, obstacle.program);
+  return fmt::format("{}: {}: {}", whose, obstacle.object, obstacle.why);
+}
+
 PreflightReport preflight(const runtime::Installation& installation,
                           const runtime::StoredContainer& container, const runtime::Observation& seen,
                           std::chrono::milliseconds patience) {

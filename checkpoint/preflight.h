@@ -21,6 +21,9 @@ struct Obstacle {
   std::string cure;
 };
 
+// "process 4 ('nginx') in it: OBJECT: WHY".
+std::string describe(const Obstacle& obstacle);
+
 struct PreflightReport {
   std::vector<Obstacle> obstacles;  // the save, or the restore after it, would fail
   std::vector<Obstacle> warnings;   // it would be saved, but something of it is lost

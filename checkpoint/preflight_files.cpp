@@ -141,6 +141,8 @@ void Search::add_descriptor(const Task& task, int directory, int information, in
     add(task.pid, judge_pidfd(fdinfo(), tree_), place);
   } else if (link == "anon_inode:inotify") {
     add(task.pid, judge_watches(fdinfo(), rules_), place);
+  } else if (link == "anon_inode:[eventfd]") {
+    add(task.pid, judge_event(fdinfo()), place);
   } else if (link.starts_with("anon_inode:")) {
     add(task.pid, judge_anonymous(link), place);
   } else {

@@ -45,7 +45,9 @@ std::optional<Finding> judge_node(mode_t mode, dev_t device);
 std::optional<Finding> judge_anonymous(std::string_view link);     // "anon_inode:[eventfd]"
 std::optional<Finding> judge_protocol(std::string_view protocol);  // "TCPv6", "NETLINK"
 std::optional<Finding> judge_namespace_file(std::string_view link, const FileRules& rules);
-// The text of an inotify descriptor's /proc/PID/fdinfo.
+// The text of an eventfd's /proc/PID/fdinfo.
+std::optional<Finding> judge_event(std::string_view fdinfo);
+// That of an inotify descriptor's.
 std::optional<Finding> judge_watches(std::string_view fdinfo, const FileRules& rules);
 // That of a pidfd's.
 std::optional<Finding> judge_pidfd(std::string_view fdinfo, const Tree& tree);

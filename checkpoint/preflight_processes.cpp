@@ -133,6 +133,9 @@ std::optional<Task> parse_task(std::string_view status) {
   for (const uint64_t pid : numbers_of(status, "NSpid")) task.inside.push_back(static_cast<pid_t>(pid));
   task.tracer = static_cast<pid_t>(number_of(status, "TracerPid"));
   task.threads = number_of(status, "Threads");
+  task.parent = static_cast<pid_t>(number_of(status, "PPid"));
+  task.group = static_cast<pid_t>(number_of(status, "NSpgid"));
+  task.session = static_cast<pid_t>(number_of(status, "NSsid"));
   const auto sessions = numbers_of(status, "NSsid");
   task.has_session = sessions.empty() || sessions.back() != 0;
   task.is_root_on_host = are_zero(numbers_of(status, "Uid")) && are_zero(numbers_of(status, "Gid"));
@@ -237,6 +240,23 @@ bool has_ended(pid_t process) {
   return !task || task->state == 'Z';
 }
 
+// A shell within another one's session, as `su` begins it: a job that is no child of the session's leader. A
+// terminal is handed on at fork alone, and CRIU forks before it gives the leader its own.
+std::optional<Finding> judge_inner_shell(const Task& task) {
+  if (task.group != task.pid || task.session == task.pid || task.parent == task.session) return std::nullopt;
+  const UniqueFd directory = open_process_directory(task.pid, "");
+  const auto stat = directory ? read_begin(directory.get(), "stat", kMaxStatus) : std::nullopt;
+  if (!stat) return std::nullopt;
+  // Behind the name, which may hold anything: state, parent, group, session, terminal.
+  const auto words = split_words(std::string_view(*stat).substr(stat->rfind(')') + 1));
+  if (words.size() < 5 || words[4] == "0") return std::nullopt;
+  return Finding{
+      Severity::warning, "control of its terminal",
+      "CRIU gives that back to the first process of a session alone: this one controls no jobs there "
+      "any more, and cannot open /dev/tty",
+      "leave the inner shell before"};
+}
+
 }  // namespace
 
 Findings judge_tree(const Tree& tree, const InGroups& in_groups, const ProcessRules& rules,
@@ -247,6 +267,7 @@ Findings judge_tree(const Tree& tree, const InGroups& in_groups, const ProcessRu
   for (const Task& task : tree.tasks) {
     for (Finding& finding : judge_task(task, tree.init(), rules))
       findings.push_back({task.pid, std::move(finding)});
+    if (auto finding = judge_inner_shell(task)) findings.push_back({task.pid, std::move(*finding)});
     if (!inside.contains(task.pid) && !has_ended(task.pid))
       findings.push_back({task.pid,
                           {Severity::obstacle, "cgroup",

@@ -19,6 +19,9 @@ struct Task {
   std::vector<pid_t> inside;  // in each nested pid namespace, from the host's on
   std::string program;        // printable
   char state = '?';           // as in ps(1)
+  pid_t parent = 0;           // these three on the host
+  pid_t group = 0;
+  pid_t session = 0;
   pid_t tracer = 0;
   uint64_t threads = 0;
   bool has_session = true;                     // its session's leader is in its pid namespace

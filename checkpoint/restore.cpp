@@ -19,6 +19,7 @@
 #include "runtime/cleanup.h"
 #include "runtime/config_edit.h"
 #include "runtime/config_show.h"
+#include "runtime/counters.h"
 #include "runtime/settle.h"
 #include "runtime/upper_swap.h"
 #include "storage/template_store.h"
@@ -141,6 +142,16 @@ namespace {
 
 enum class Origin { file, this_host };
 
+// It is the same container, on another host or anew on this one.
+void bring_counters(const Installation& installation, const std::string& uuid, const Manifest& manifest,
+                    RestoreReport& report) {
+  try {
+    runtime::bring_counters(installation.paths, uuid, manifest.name, manifest.counters);
+  } catch (const Error& error) {  // it is worth more than its counters
+    report.warnings.push_back("its counters begin anew: " + error.message());
+  }
+}
+
 // From a directory with a checkpoint that is no container's own.
 RestoreReport restore_directory(const Installation& installation, const std::string& directory, Origin origin,
                                 const RestoreOptions& options) {
@@ -169,6 +180,7 @@ RestoreReport restore_directory(const Installation& installation, const std::str
         undo.push("remove its kernel objects", [&installation, number = identity.number] {
           runtime::remove_kernel_objects(installation.paths, number, {});
         });
+        if (name == manifest.name) bring_counters(installation, identity.uuid, manifest, report);
       }
       bring_back(installation, name, lock, directory, manifest, options, report);
       undo.dismiss();

@@ -16,17 +16,18 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "checkpoint/confinement.h"
-#include "checkpoint/criu.h"
+#include "checkpoint/criu_request.h"
 #include "checkpoint/criu_rpc.pb.h"
 #include "checkpoint/external_objects.h"
-#include "checkpoint/failure.h"
 #include "checkpoint/image_gate.h"
 #include "checkpoint/image_repair.h"
+#include "checkpoint/image_sockets.h"
 #include "checkpoint/new_identity.h"
 #include "checkpoint/store.h"
 #include "isolation/mount_api.h"
 #include "isolation/resource_limits.h"
 #include "netsetup/container_link.h"
+#include "netsetup/firewall.h"
 #include "netsetup/network_settings.h"
 #include "runtime/container_limits.h"
 #include "runtime/handshake.h"
@@ -59,11 +60,12 @@ class Restore {
   RunningInit run();
 
  private:
+  void ease_limits();
   void mount_file_systems();
   void mount_binds(int user_namespace);
   void make_links();
   void prepare_images();
-  void fill_request(rpc::Options& request, const UniqueFd& images, const UniqueFd& work);
+  void fill_request(rpc::Options& request);
   void restore_processes();
   void handle(const std::string& event, pid_t pid);
   void on_event(const std::string& event, pid_t pid);
@@ -86,6 +88,7 @@ class Restore {
   runtime::HostSide host_;
   RunningInit running_;
   UniqueFd network_;  // its namespace, where it has one
+  bool holds_output_ = false;
 };
 
 // The container's end waits here under this name until CRIU moves it.
@@ -110,6 +113,7 @@ RunningInit Restore::run() {
   host_ = runtime::make_host_side(installation_, container_, undo_);
   running_.warnings = std::move(host_.warnings);
   running_.addresses = host_.network.addresses;
+  step("ease limits", [&] { ease_limits(); });
   step("make the container's cgroups",
        [&] { quotas::restore_groups(*host_.cgroup, manifest_.groups, first_id_); });
   mount_file_systems();
@@ -117,6 +121,15 @@ RunningInit Restore::run() {
   step("prepare the images", [&] { prepare_images(); });
   restore_processes();
   return std::move(running_);
+}
+
+// What CRIU does for the container counts as the container's: its helpers as processes, its work as CPU time.
+// No program of the container's runs meanwhile. How much memory the images may make it take stays limited.
+void Restore::ease_limits() {
+  runtime::ContainerSpec spec = container_.config.spec;
+  spec.limits.pids.reset();
+  spec.limits.cpu.cap_percent = spec.limits.cpu.burst_percent = 0;
+  runtime::apply_limits(installation_.paths, spec, *host_.cgroup);
 }
 
 void Restore::mount_file_systems() {
@@ -181,8 +194,7 @@ void Restore::prepare_images() {
   repair_timers(images_->path());
   for (const std::string& level : image_levels(images_->path())) {
     const UniqueFd directory = sys::open(level, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    for (const std::string& name : list_directory(level)) {
-      if (name == "parent") continue;
+    for (const std::string& name : list_images(level)) {
       const UniqueFd file = sys::open_at(directory.get(), name, O_RDONLY | O_NOFOLLOW);
       sys::chown_fd(file.get(), 0, first_id_, name);
       sys::chmod_fd(file.get(), 0640, name);
@@ -192,22 +204,10 @@ void Restore::prepare_images() {
   }
 }
 
-void Restore::fill_request(rpc::Options& request, const UniqueFd& images, const UniqueFd& work) {
-  request.set_images_dir_fd(images.get());
-  request.set_work_dir_fd(work.get());
-  request.set_log_file(kCriuLog);
-  request.set_log_level(kCriuLogLevel);
+void Restore::fill_request(rpc::Options& request) {
+  fill_common_options(request);
   request.set_root(runtime::root_path(installation_.paths, container_.name));
   request.set_rst_sibling(true);
-  request.set_notify_scripts(true);
-  request.set_manage_cgroups_mode(rpc::CGROUP_SOFT);
-  request.set_tcp_established(true);
-  request.set_file_locks(true);
-  request.set_shell_job(true);  // whose terminal is the console, which comes from outside
-  request.set_link_remap(true);
-  request.set_evasive_devices(true);
-  request.set_orphan_pts_master(true);
-  request.set_network_lock(rpc::LOCK_SKIP);
   const auto inherit = [&](const std::string& key) {
     rpc::InheritFd* entry = request.add_inherit_fd();
     entry->set_key(key);
@@ -229,30 +229,25 @@ void Restore::fill_request(rpc::Options& request, const UniqueFd& images, const 
 }
 
 void Restore::restore_processes() {
-  const std::string log = run_directory_ + "/" + kCriuLog;
-  const UniqueFd images = sys::open(images_->path(), O_RDONLY | O_DIRECTORY);
-  const UniqueFd work = sys::open(run_directory_, O_RDONLY | O_DIRECTORY);
-  const UniqueFd output =
-      sys::open(run_directory_ + "/" + runtime::kCriuOutput, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
   rpc::Request request;
   request.set_type(rpc::RESTORE);
-  fill_request(*request.mutable_opts(), images, work);
-  std::vector<int> inherited;
-  for (const UniqueFd& fd : inherited_) inherited.push_back(fd.get());
+  fill_request(*request.mutable_opts());
+  CriuWork work;
+  work.program = find_criu();
+  work.images = images_->path();
+  work.run_directory = run_directory_;
+  work.lifetime = Lifetime::as_caller;
+  for (const UniqueFd& fd : inherited_) work.inherited.push_back(fd.get());
+  work.on_event = [&](const std::string& event, pid_t pid) { handle(event, pid); };
+  work.watch = {request_.caller, [&] {
+                  if (request_.caller >= 0 && runtime::has_hung_up(request_.caller))
+                    throw Error("it was called off");
+                }};
   undo_.push("kill what was restored", [paths = installation_.paths, number = container_.identity.number] {
     runtime::container_cgroup(paths, number)->kill_all(std::chrono::seconds(10));
   });
   const runtime::RestoreMoment moment(installation_.paths, container_.name);
-  step("restore the processes", [&] {
-    const auto look = [&] {
-      check_log_size(log);
-      if (request_.caller >= 0 && runtime::has_hung_up(request_.caller)) throw Error("it was called off");
-    };
-    Criu criu(find_criu(), Lifetime::as_caller, inherited, output.get());
-    const rpc::Answer answer = criu.call(
-        request, [&](const std::string& event, pid_t pid) { handle(event, pid); }, {request_.caller, look});
-    if (!answer.success()) throw explain_failure(log, answer.cr_errno());
-  });
+  step("restore the processes", [&] { perform(std::move(request), work); });
   if (!container_.config.spec.mounts.empty()) ::umount2(kBinds, MNT_DETACH);
   step("await the freeze", [&] { host_.cgroup->freeze(); });
   step("check what was restored",
@@ -300,6 +295,8 @@ void Restore::set_up_network() {
   network_ = sys::open(fmt::format("/proc/{}/ns/net", running_.process.pid), O_RDONLY);
   warn(netsetup::write_network_settings(network_.get(), manifest_.network_settings));
   netsetup::allow_foreign_binds(network_.get());
+  holds_output_ = has_unsent_data(images_->path());
+  if (holds_output_) netsetup::hold_output(network_.get());
 }
 
 void Restore::warn(std::vector<std::string> warnings) {
@@ -307,6 +304,7 @@ void Restore::warn(std::vector<std::string> warnings) {
 }
 
 void Restore::connect_links() {
+  if (holds_output_) netsetup::let_output_go(network_.get());
   if (network_) netsetup::end_foreign_binds(network_.get(), manifest_.network_settings);
   if (source_.new_identity) give_new_identity(network_.get(), host_.cgroup->processes(), host_.network.links);
   // Peers must not hear that the connections are closed when what holds them is killed.
@@ -318,7 +316,6 @@ void Restore::connect_links() {
 
 // What the processes change from here on makes a checkpoint untrue that goes with the files in place.
 void Restore::let_run() {
-  // CRIU has had the groups in its hands.
   runtime::apply_limits(installation_.paths, container_.config.spec, *host_.cgroup);
   const int64_t away = std::max<int64_t>(0, std::time(nullptr) - manifest_.saved_at);
   running_.started_at = manifest_.started_at + away;

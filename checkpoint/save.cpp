@@ -17,7 +17,6 @@
 #include "checkpoint/digest.h"
 #include "checkpoint/dump.h"
 #include "checkpoint/external_objects.h"
-#include "checkpoint/failure.h"
 #include "checkpoint/files.h"
 #include "checkpoint/host_facts.h"
 #include "checkpoint/image_repair.h"
@@ -28,6 +27,7 @@
 #include "netsetup/network_settings.h"
 #include "netsetup/nic_spec.h"
 #include "netsetup/process_sockets.h"
+#include "runtime/counters.h"
 #include "runtime/dump_moment.h"
 #include "runtime/host_side.h"
 #include "runtime/lifecycle.h"
@@ -45,16 +45,14 @@ using Clock = std::chrono::steady_clock;
 
 // For a look that CRIU repeats while the processes stand still.
 constexpr std::chrono::milliseconds kPatience(1000);
+// Before it is tried again where a state stood in the way that soon ends by itself, such as a message to
+// journald that this has not read yet.
+constexpr std::chrono::milliseconds kPauses[] = {std::chrono::milliseconds(100),
+                                                 std::chrono::milliseconds(400)};
 
 // The first in the error's own words, the others behind it.
 void refuse_obstacles(const std::vector<Obstacle>& obstacles) {
   if (obstacles.empty()) return;
-  const auto describe = [](const Obstacle& found) {
-    return fmt::format(
-        "{}: {}: {}",
-        found.pid == 0 ? "the container" : fmt::format("process {} ('{}') in it", found.pid, found.program),
-        found.object, found.why);
-  };
   Error error(describe(obstacles.front()));
   if (!obstacles.front().cure.empty()) error.hint(obstacles.front().cure);
   for (size_t i = 1; i < std::min<size_t>(obstacles.size(), 8); ++i) error.also(describe(obstacles[i]));
@@ -74,10 +72,11 @@ class Save {
   SaveReport run();
 
  private:
-  std::vector<Obstacle> lasting_obstacles() const;
+  std::vector<Obstacle> lasting_obstacles();
   void describe();
   void fill_request(rpc::Options& request) const;
   void dump(Draft& draft);
+  void try_to_dump(Draft& draft, const std::string& parent);
   void when_dumped(Draft& draft, runtime::DumpMoment& moment);
   void complete(Draft& draft);
   void check_time() const;
@@ -106,10 +105,12 @@ SaveReport Save::run() {
 
 // What is there at each of some looks: the processes run on meanwhile, and one that has just begun or is
 // ending may look odd.
-std::vector<Obstacle> Save::lasting_obstacles() const {
+std::vector<Obstacle> Save::lasting_obstacles() {
   constexpr int kLooks = 3;
   const auto look = [&] {
-    return preflight(installation_, target_.container, target_.seen, kPatience).obstacles;
+    PreflightReport found = preflight(installation_, target_.container, target_.seen, kPatience);
+    report_.losses = std::move(found.warnings);
+    return std::move(found.obstacles);
   };
   std::vector<Obstacle> lasting = look();
   for (int again = 1; again < kLooks && !lasting.empty(); ++again) {
@@ -163,39 +164,48 @@ void Save::describe() {
 void Save::fill_request(rpc::Options& request) const {
   fill_dump_options(request, target_, options_.timeout);
   request.set_leave_running(options_.afterwards == Afterwards::run_on);
-  request.set_tcp_established(true);
+  fill_common_options(request);
   request.set_tcp_skip_in_flight(true);
-  request.set_file_locks(true);
-  request.set_shell_job(true);  // whose terminal is the console, which comes from outside
-  request.set_link_remap(true);
-  request.set_evasive_devices(true);
   request.set_ghost_limit(UINT32_MAX);  // deleted files that are still open come along
-  request.set_orphan_pts_master(true);
-  request.set_network_lock(rpc::LOCK_SKIP);  // the links are silent
   for (const std::string& external : externals_.options) request.add_external(external);
   for (const SavedLink& link : report_.manifest.links)
     request.add_external(fmt::format("netdev[{}]:{}", link.name, link.name));
 }
 
 void Save::dump(Draft& draft) {
+  const std::string parent = take_pre_dumps(installation_.paths, *target_.seen.state, draft.directory());
+  for (const auto pause : kPauses) {
+    try {
+      return try_to_dump(draft, parent);
+    } catch (const PassingFailure&) {
+      // It has taken away from earlier images what was new: a second one could not build on them.
+      if (!parent.empty()) throw;
+    }
+    Interruption::check();
+    std::this_thread::sleep_for(pause);
+    draft.empty_images();
+  }
+  try_to_dump(draft, parent);
+}
+
+void Save::try_to_dump(Draft& draft, const std::string& parent) {
   rpc::Request request;
   request.set_type(rpc::DUMP);
   fill_request(*request.mutable_opts());
-  const std::string parent = take_pre_dumps(installation_.paths, *target_.seen.state, draft.directory());
   if (!parent.empty()) set_parent(*request.mutable_opts(), parent);
   runtime::DumpMoment moment(installation_, target_.container, target_.seen,
                              runtime::DumpMoment::Links::silent);
   const auto begin = Clock::now();
   if (options_.timeout) give_up_ = begin + *options_.timeout;
-  DumpEvents events;
-  events.on_version = [&](const std::string& version) { report_.manifest.host.criu = version; };
-  events.look = [&] { check_time(); };
-  events.on_event = [&](const std::string& event, pid_t) {
+  CriuWork work = dump_work(target_, lock_, draft.images());
+  work.on_version = [&](const std::string& version) { report_.manifest.host.criu = version; };
+  work.watch.look = [&] { check_time(); };
+  work.on_event = [&](const std::string& event, pid_t) {
     // Its processes have come to a stand.
     if (event == "network-lock") clocks_ = read_container_clocks(target_.seen.state->init.pid);
     if (event == "post-dump") when_dumped(draft, moment);
   };
-  step("save the processes", [&] { run_dump(target_, lock_, draft.images(), std::move(request), events); });
+  step("save the processes", [&] { perform(std::move(request), work); });
   give_up_.reset();
   report_.frozen = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
   options_.afterwards == Afterwards::stop ? moment.has_ended() : moment.goes_on();
@@ -207,6 +217,9 @@ void Save::when_dumped(Draft& draft, runtime::DumpMoment& moment) {
   netsetup::leave_tcp_repair(target_.cgroup->processes());
   step("save the cgroups",
        [&] { report_.manifest.groups = quotas::save_groups(*target_.cgroup, report_.manifest.first_id); });
+  if (report_.manifest.files != Files::in_place)
+    step("note what it has counted",
+         [&] { report_.manifest.counters = runtime::counters_to_take_along(installation_, target_.seen); });
   if (report_.manifest.files == Files::archived)
     step("archive the files",
          [&] { archive_files(installation_.paths, target_.container.name, draft.directory()); });

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "checkpoint/manifest.h"
 #include "checkpoint/preflight.h"
@@ -36,6 +37,7 @@ struct SaveReport {
   std::string directory;
   std::chrono::milliseconds frozen{
       0};  // as measured, from the request to CRIU until the processes ran again or ended
+  std::vector<Obstacle> losses;  // what of it the checkpoint lacks
 };
 
 // Either the checkpoint is there as a whole afterwards or there is none, and the container runs on with all

@@ -67,6 +67,11 @@ Draft::~Draft() {
   ignore_errors([&] { sys::remove_tree(directory_); });  // the next command that takes the lock removes it
 }
 
+void Draft::empty_images() {
+  sys::remove_tree(images());
+  sys::make_directory(images(), 0700);
+}
+
 void Draft::keep() {
   // In one step, so that whenever this is killed there is one of that tag, where there was one.
   const bool replaces = sys::exists(final_);
@@ -119,9 +124,8 @@ void WorkDirectory::link_images(const std::string& images) {
   for (const std::string& level : image_levels(images)) {
     const std::string target = path_ + level.substr(images.size());
     if (target != path_) sys::make_directory(target, 0700);
-    for (const std::string& name : list_directory(level))
-      if (name != "parent" &&
-          ::link(fmt::format("{}/{}", level, name).c_str(), fmt::format("{}/{}", target, name).c_str()) != 0)
+    for (const std::string& name : list_images(level))
+      if (::link(fmt::format("{}/{}", level, name).c_str(), fmt::format("{}/{}", target, name).c_str()) != 0)
         throw Error::system(fmt::format("link '{}/{}'", level, name));
   }
 }
@@ -134,6 +138,12 @@ std::vector<std::string> image_levels(const std::string& images) {
     levels.push_back(levels.back() + "/parent");
   }
   return levels;
+}
+
+std::vector<std::string> list_images(const std::string& level) {
+  std::vector<std::string> names = list_directory(level);
+  std::erase(names, "parent");
+  return names;
 }
 
 Manifest read_manifest(const std::string& directory) {

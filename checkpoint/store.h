@@ -40,6 +40,7 @@ class Draft {
 
   const std::string& directory() const { return directory_; }
   std::string images() const { return directory_ + "/images"; }
+  void empty_images();
   // Gives it its place, instead of one that had its tag.
   void keep();
 
@@ -60,6 +61,8 @@ Manifest read_manifest_of_tag(const runtime::Paths& paths, const std::string& co
 inline constexpr unsigned kMaxLevels = 8;
 // Their directories, from `images` itself on. Throws where there are more.
 std::vector<std::string> image_levels(const std::string& images);
+// The names in one of them, without that directory.
+std::vector<std::string> list_images(const std::string& level);
 
 // A directory of other names for a checkpoint's files, until the end of the scope.
 class WorkDirectory {

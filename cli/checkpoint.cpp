@@ -100,6 +100,7 @@ checkpoint::SaveOptions save_options(const CheckpointOptions& options) {
 
 void print_report(const Program& program, const checkpoint::SaveReport& report) {
   const auto& manifest = report.manifest;
+  print_losses(manifest.name, report.losses);
   uint64_t bytes = 0;
   for (const auto& part : manifest.parts) bytes += part.size;
   if (program.globals.json) {

@@ -74,12 +74,6 @@ int check(const Program& program) {
   return can_start ? 0 : kExitFailed;
 }
 
-std::string describe(const checkpoint::Obstacle& found) {
-  const std::string whose =
-      found.pid == 0 ? "the container" : fmt::format("process {} ('{}')", found.pid, found.program);
-  return fmt::format("{}: {}: {}", whose, found.object, found.why);
-}
-
 json to_json(const std::vector<checkpoint::Obstacle>& all) {
   json array = json::array();
   for (const auto& found : all)
@@ -103,7 +97,7 @@ int check_container(const Program& program, const std::string& name) {
   }
   const auto print = [](const char* verdict, const std::vector<checkpoint::Obstacle>& all) {
     for (const auto& found : all) {
-      print_output(fmt::format("{:<8} {}\n", verdict, describe(found)));
+      print_output(fmt::format("{:<8} {}\n", verdict, checkpoint::describe(found)));
       if (!found.cure.empty()) print_output(fmt::format("         cure: {}\n", found.cure));
     }
   };

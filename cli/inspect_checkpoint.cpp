@@ -74,6 +74,12 @@ void print_manifest(const Globals& globals, const checkpoint::Manifest& manifest
   print_output(text);
 }
 
+void print_losses(const std::string& container, const std::vector<checkpoint::Obstacle>& losses) {
+  for (const auto& loss : losses)
+    print_warning(
+        fmt::format("container '{}' is saved, but not all of it: {}", container, checkpoint::describe(loss)));
+}
+
 void print_checkpoints(const Globals& globals, const runtime::Paths& paths, const std::string& container) {
   nlohmann::json all = nlohmann::json::array();
   std::vector<std::vector<std::string>> rows;

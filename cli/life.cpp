@@ -16,6 +16,7 @@
 #include "checkpoint/save.h"
 #include "checkpoint/store.h"
 #include "cli/command.h"
+#include "cli/inspect_checkpoint.h"
 #include "runtime/lifecycle.h"
 #include "runtime/relay.h"
 #include "runtime/settle.h"
@@ -181,7 +182,7 @@ void stop_to_checkpoint(const runtime::Installation& installation, const std::st
   checkpoint::SaveOptions save;
   save.tag = runtime::kSuspendedTag;
   save.with_files = false;  // they stay where they are
-  checkpoint::save(installation, name, save);
+  print_losses(name, checkpoint::save(installation, name, save).losses);
 }
 
 // False where it is to be stopped, or has to be.

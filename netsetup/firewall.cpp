@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/network_namespace.h"
 #include "base/shared_library.h"
 #include "base/text.h"
 #include "netsetup/netlink_socket.h"
@@ -108,10 +109,12 @@ void run_nftables(const std::string& commands, std::string_view action) {
   if (nftables.run(context.get(), commands.c_str()) == 0) return;
   Error error(fmt::format("{}: {}", action, reason_in(nftables.error_text(context.get()))));
   error.hint(
-      "the kernel needs nftables with NAT for family inet (CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, "
-      "CONFIG_NFT_MASQ)");
+      "the kernel needs nftables for family inet (CONFIG_NF_TABLES_INET), and on the host with NAT "
+      "(CONFIG_NFT_NAT, CONFIG_NFT_MASQ)");
   throw error;
 }
+
+constexpr const char* kHeld = "holm_while_restored";  // in the container's namespace
 
 // --- questions to the kernel without libnftables
 
@@ -173,6 +176,20 @@ bool firewall_stands(const FirewallPlan& plan) {
 
 void install_firewall(const FirewallPlan& plan) {
   run_nftables(firewall_ruleset(plan), fmt::format("install firewall table '{}'", plan.table));
+}
+
+void hold_output(int network_namespace) {
+  const std::string table = fmt::format(
+      "table inet {} {{\n  chain output {{\n    type filter hook output priority -500; policy drop;\n  "
+      "}}\n}}\n",
+      kHeld);
+  in_network_namespace(network_namespace, [&] { run_nftables(table, "hold back what is sent"); });
+}
+
+void let_output_go(int network_namespace) {
+  in_network_namespace(network_namespace, [] {
+    run_nftables(fmt::format("delete table inet {}\n", kHeld), "let go what is sent");
+  });
 }
 
 bool remove_firewall(const std::string& table) {

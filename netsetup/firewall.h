@@ -1,5 +1,5 @@
-// Holm's own nftables table: translates the containers' addresses for the outside and keeps them from forging
-// others.
+// Holm's own nftables tables: the host's translates the containers' addresses for the outside and keeps them
+// from forging others.
 #pragma once
 
 #include <string>
@@ -28,6 +28,11 @@ bool firewall_stands(const FirewallPlan& plan);
 void install_firewall(const FirewallPlan& plan);
 // False where there was no such table.
 bool remove_firewall(const std::string& table);
+
+// Drops all that processes in the namespace send, until it is let through again. While their sockets are made
+// anew, a peer in the same namespace would answer before its own socket is there.
+void hold_output(int network_namespace);
+void let_output_go(int network_namespace);
 
 // True where a chain of another program drops what it does not know before it gets to the containers (Docker,
 // ufw): Holm's table cannot overrule that.

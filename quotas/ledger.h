@@ -64,6 +64,9 @@ class LedgerWriter {
   // that is over nothing is taken.
   void add_peaks(const std::string& uuid, const std::string& name, const std::string& life,
                  const std::vector<CounterReading>& readings);
+  // What a container has counted elsewhere, before it came here. Nothing where it has counted here, too.
+  void bring_counters(const std::string& uuid, const std::string& name,
+                      const std::vector<CounterReading>& readings);
   void rename(const std::string& uuid, const std::string& name);
 
  private:

@@ -94,6 +94,17 @@ void LedgerWriter::add_peaks(const std::string& uuid, const std::string& name, c
     merge_counter(container, life, {reading.name, reading.held, reading.peak, 0}, Origin::kept);
 }
 
+void LedgerWriter::bring_counters(const std::string& uuid, const std::string& name,
+                                  const std::vector<CounterReading>& readings) {
+  const int64_t container = container_of(uuid, name);
+  Statement& find = statements_->find_counter;
+  const bool has_counted = find.with(container, "cputime").step();  // as above
+  find.reset();
+  if (has_counted) return;
+  // A life that no run of this host's has.
+  for (const CounterReading& reading : readings) merge_counter(container, "elsewhere", reading, Origin::now);
+}
+
 std::vector<std::string> LedgerWriter::add(const LedgerSample& sample, Origin origin) {
   std::vector<std::string> warnings;
   const int64_t container = container_of(sample.uuid, sample.name);

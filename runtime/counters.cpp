@@ -142,6 +142,22 @@ AccountReport keep_counters(const Paths& paths, const std::vector<CounterReport>
   return sampled;
 }
 
+std::vector<quotas::CounterReading> counters_to_take_along(const Installation& installation,
+                                                           const Observation& seen) {
+  using std::chrono::milliseconds;
+  const CounterReader reader(installation, {milliseconds(0), milliseconds(0)}, CounterSpan::life);
+  const auto report = reader.read(seen);
+  return report ? counter_readings(report->counters) : std::vector<quotas::CounterReading>();
+}
+
+void bring_counters(const Paths& paths, const std::string& uuid, const std::string& name,
+                    const std::vector<quotas::CounterReading>& counters) {
+  if (counters.empty()) return;
+  quotas::Ledger::open(paths.ledger(), Durability::until_reboot).write([&](quotas::LedgerWriter& writer) {
+    writer.bring_counters(uuid, name, counters);
+  });
+}
+
 std::optional<quotas::Counters> load_last_counters(const Paths& paths, const std::string& name) {
   const auto text = read_file_if_exists(last_file(paths, name));
   const auto kept = text ? quotas::parse_beancounters(*text) : std::nullopt;

@@ -70,6 +70,14 @@ class CounterReader {
 // container's end.
 AccountReport keep_counters(const Paths& paths, const std::vector<CounterReport>& reports);
 
+// Those of its whole life, for where it goes on elsewhere: all that is known without a look at each process
+// and file. None where it has ended.
+std::vector<quotas::CounterReading> counters_to_take_along(const Installation& installation,
+                                                           const Observation& seen);
+// Has a container that has counted nothing here go on from them.
+void bring_counters(const Paths& paths, const std::string& uuid, const std::string& name,
+                    const std::vector<quotas::CounterReading>& counters);
+
 // What a report is compared with: the last one that was kept, in the run directory. Nothing where there is
 // none that can be used.
 std::optional<quotas::Counters> load_last_counters(const Paths& paths, const std::string& name);

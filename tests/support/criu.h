@@ -71,6 +71,19 @@ inline bool counts_beyond(const Installation& installation, const std::string& n
   return eventually([&] { return counted(installation, name) > number; });
 }
 
+inline void suspend(const Installation& installation, const std::string& name) {
+  installation.holm_ok({"stop", "--checkpoint", name});
+  REQUIRE(installation.column(name, "state") == "suspended");
+}
+inline void go_on(const Installation& installation, const std::string& name) {
+  installation.holm_ok({"start", name});
+  REQUIRE(installation.column(name, "state") == "running");
+}
+inline void suspend_and_go_on(const Installation& installation, const std::string& name) {
+  suspend(installation, name);
+  go_on(installation, name);
+}
+
 // What `holm --json list -a` says of it.
 inline nlohmann::json listed(const Installation& installation, const std::string& name) {
   for (auto& container : nlohmann::json::parse(installation.holm_ok({"--json", "list", "-a"})))

@@ -12,15 +12,6 @@ using namespace holm;
 using namespace holm::test;
 using namespace std::chrono_literals;
 
-namespace {
-
-void suspend_and_start(const Installation& installation, const std::string& name) {
-  installation.holm_ok({"stop", "--checkpoint", name});
-  installation.holm_ok({"start", name});
-}
-
-}  // namespace
-
 TEST_CASE("the console goes on: output comes to the log, a person can attach, and it can be saved again") {
   HOLM_REQUIRES("root, CRIU", have_criu());
   const Installation installation;
@@ -41,9 +32,9 @@ TEST_CASE("the console goes on: output comes to the log, a person can attach, an
     CHECK(installation.holm_ok({"log", name}).find("it is " + all) != std::string::npos);
   };
   types("box", 1);
-  suspend_and_start(installation, "box");
+  suspend_and_go_on(installation, "box");
   types("box", 2);
-  suspend_and_start(installation, "box");
+  suspend_and_go_on(installation, "box");
   types("box", 3);
   installation.holm_ok({"save", "--leave-running", "box", file});
   installation.holm_ok({"restore", file, "--name", "copy"});
@@ -72,7 +63,7 @@ TEST_CASE("a whole system with a login shell on its console goes on") {
     terminal.type("\x1d");
     CHECK(terminal.wait() == 0);
   }
-  suspend_and_start(installation, "box");
+  suspend_and_go_on(installation, "box");
   PtyProgram terminal({holm_program(), "console", "box"}, installation.environment());
   CHECK(terminal.shows("Ctrl-]"));
   terminal.type("echo kept is $kept\n");
@@ -116,7 +107,7 @@ TEST_CASE("shells on terminals of the container's own go on beside the one on th
                "said 3");
   for (const int session : {1, 2}) CHECK(eventually([&] { return shown(session).contains("/dev/pts/"); }));
   for (const int generation : {1, 2}) {
-    suspend_and_start(installation, "box");
+    suspend_and_go_on(installation, "box");
     on_console("echo kept is $kept", "kept is yes");
     for (const int session : {1, 2}) {
       on_console(fmt::format("echo 'echo {0} $x; tty < /dev/tty' > /root/in{1}; echo said $((1 + 2))",
@@ -126,4 +117,21 @@ TEST_CASE("shells on terminals of the container's own go on beside the one on th
           [&] { return shown(session).contains(fmt::format("{} shell{}", generation, session)); }));
     }
   }
+}
+
+TEST_CASE("a shell within another one's session is told to lose its terminal's control") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  installation.start("box", "command = [\"/bin/sh\"]\nenv = { PS1 = \"ready$ \" }\n");
+  const std::string fine = "ok       container 'box' can be saved\n";
+  CHECK(installation.holm({"check", "box"}).out == fine);
+  PtyProgram terminal({holm_program(), "console", "box"}, installation.environment());
+  CHECK(terminal.shows("console of 'box'; Ctrl-] leaves it"));
+  terminal.type("sh -c 'PS1=\"in\"ner sh; true'\n");
+  CHECK(terminal.shows("inner"));
+  const std::string verdict = installation.holm({"check", "box"}).out;
+  CHECK_MESSAGE(verdict.contains("lost     process"), verdict);
+  CHECK_MESSAGE(verdict.contains("control of its terminal"), verdict);
+  terminal.type("exit\n");
+  CHECK(eventually([&] { return installation.holm({"check", "box"}).out == fine; }));
 }

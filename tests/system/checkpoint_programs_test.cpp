@@ -37,9 +37,7 @@ class Box : public Installation {
 
   void suspend_and_start() const {
     CHECK(holm({"check", "box"}).out == "ok       container 'box' can be saved\n");
-    holm_ok({"stop", "--checkpoint", "box"});
-    holm_ok({"start", "box"});
-    REQUIRE(column("box", "state") == "running");
+    suspend_and_go_on(*this, "box");
   }
   void save_and_run_on() const {
     CHECK(holm({"check", "box"}).out == "ok       container 'box' can be saved\n");

@@ -45,6 +45,17 @@ class Scratch {
 
 }  // namespace
 
+TEST_CASE("of an image with data behind its message that message is read, and no half of one") {
+  const Scratch scratch;
+  replace_file(scratch.path(), kCommon + kOwn + with_length("first") + std::string(1'000'000, 'x'));
+  CHECK(read_first_message(scratch.path()) == "first");
+  for (const std::string& damaged : {std::string("\x19"), kCommon + kOwn, kCommon + kOwn + "\x05\x00",
+                                     kCommon + kOwn + with_length("first").substr(0, 8)}) {
+    replace_file(scratch.path(), damaged);
+    CHECK_THROWS_AS(read_first_message(scratch.path()), Error);
+  }
+}
+
 TEST_CASE("an image's messages are read, and written back byte for byte") {
   const Scratch scratch;
   const std::string text =

@@ -9,29 +9,31 @@
 #include "checkpoint/image_file.h"
 #include "checkpoint/pre_dump.h"
 #include "runtime/suspended.h"
+#include "tests/support/image_messages.h"
 #include "tests/support/temporary_directory.h"
 
 using namespace holm;
 using namespace holm::checkpoint;
-using holm::test::TemporaryDirectory;
+using namespace holm::test;
 
 namespace {
 
 constexpr uint32_t kInParent = 1, kPresent = 4;
 
-// A number as protobuf encodes it in a message.
-std::string field(unsigned number, uint64_t value) {
-  std::string text(1, static_cast<char>(number << 3));
-  for (; value >= 0x80; value >>= 7) text += static_cast<char>(value | 0x80);
-  return text + static_cast<char>(value);
+std::string message(const std::vector<std::pair<uint64_t, uint64_t>>& fields) {
+  ImageMessage message("");
+  for (const auto& [number, value] : fields) message.add(number, value);
+  return message.text();
 }
 
 void write_list(const std::string& images, const std::string& name, uint32_t pages_id,
                 const std::vector<std::pair<uint64_t, uint32_t>>& ranges) {
-  ImageFile image{std::string("\x19\x43\x56\x54kind", 8), {field(1, pages_id)}};
+  ImageFile image{std::string("\x19\x43\x56\x54kind", 8), {message({{1, pages_id}})}};
   for (const auto& [count, flags] : ranges)
-    image.messages.push_back(field(1, 0x1000) + field(2, count & UINT32_MAX) + field(4, flags) +
-                             field(5, count));
+    image.messages.push_back(message({{criu::kRangeAddress, 0x1000},
+                                      {2, count & UINT32_MAX},
+                                      {criu::kRangeFlags, flags},
+                                      {criu::kRangePages, count}}));
   write_image(images + "/" + name, image);
 }
 

@@ -228,7 +228,7 @@ class LogFile {
 
 Error explain(const std::string& content, int error_number = 0) {
   const LogFile log(content);
-  const Error error = explain_failure(log.path(), error_number);
+  const Error error = explain_failure(log.path(), error_number).error;
   REQUIRE(!error.hints().empty());
   CHECK(error.hints().back().find(log.path()) != std::string::npos);
   return error;
@@ -426,7 +426,16 @@ TEST_CASE("a log that says nothing is told as such, with CRIU's answer where the
   CHECK(explain("", ENOMEM).message() ==
         "CRIU ended before it wrote a word: Cannot allocate memory (ENOMEM)");
   CHECK(explain("(00.000400) Version: 4.2.1 (gitid 0)\n").message() == "CRIU ended without a reason");
-  CHECK(explain_failure("/nonexistent/criu.log", 0).message() == "CRIU wrote no log");
+  CHECK_FALSE(explain_failure("/nonexistent/criu.log", 0).passes);
+  CHECK(explain_failure("/nonexistent/criu.log", 0).error.message() == "CRIU wrote no log");
+}
+
+TEST_CASE("what soon ends by itself is told from what does not") {
+  const LogFile passing(
+      "(00.1) Error (criu/sk-queue.c:1): skqueue: Control messages in queue, not supported\n");
+  CHECK(explain_failure(passing.path(), 0).passes);
+  const LogFile unknown("(00.1) Error (criu/x.c:1): the quux is out of order\n");
+  CHECK_FALSE(explain_failure(unknown.path(), 0).passes);
 }
 
 TEST_CASE("what a container puts into its names is no error of CRIU's and harms no terminal") {

@@ -33,6 +33,7 @@ Manifest full() {
   manifest.groups = {{"", {{"", 0, 0, {}}, {"system.slice", 0, 5, {{"cpu.max", "50000 100000"}}}}},
                      {"name=systemd", {}}};
   manifest.processes = {{1, 0, "/sbin/init", 2, 4096, 8192, 7, 1}};
+  manifest.counters = {{"cputime", 5'000'000'000, 5'000'000'000, 0}, {"physpages", 100, 2000, 3}};
   manifest.memory_pages = uint64_t{1} << 40;
   manifest.parts = {{"files.tar", 10, std::string(64, 'a')},
                     {"images/pages-1.img", uint64_t{1} << 40, std::string(64, '0')}};
@@ -74,6 +75,9 @@ TEST_CASE("a manifest comes back as it was written") {
   CHECK(after.groups[0].groups[1].values.at("cpu.max") == "50000 100000");
   CHECK(after.groups[0].groups[1].gid == 5);
   CHECK(after.processes[0].threads == 2);
+  REQUIRE(after.counters.size() == 2);
+  CHECK(after.counters[1].name == "physpages");
+  CHECK(after.counters[1].failures == 3);
   CHECK(after.parts[1].size == uint64_t{1} << 40);
   CHECK(after.parts[0].digest == std::string(64, 'a'));
   CHECK(after.digest_kind == DigestKind::sha256);
@@ -125,6 +129,17 @@ TEST_CASE("parts are files of the checkpoint's own directories only") {
     CAPTURE(digest);
     CHECK(refuses("has no digest", [&](json& m) { m["parts"][0]["digest"] = digest; }));
   }
+}
+
+TEST_CASE("counters have plain names, and numbers to which more can be added") {
+  CHECK(refuses("is no counter", [](json& m) { m["counters"][0]["name"] = "cpu time"; }));
+  CHECK(refuses("is no counter", [](json& m) { m["counters"][0]["name"] = ""; }));
+  CHECK(refuses("is no counter", [](json& m) { m["counters"][0]["name"] = std::string(65, 'x'); }));
+  CHECK(refuses("'held' is -1", [](json& m) { m["counters"][0]["held"] = -1; }));
+  CHECK(refuses("the counter 'physpages' has", [](json& m) { m["counters"][1]["peak"] = UINT64_MAX; }));
+  CHECK(refuses("more than 1000 counters", [](json& m) {
+    for (int i = 0; i < 1000; ++i) m["counters"].push_back(m["counters"][0]);
+  }));
 }
 
 TEST_CASE("a name that is none of a container, and words that are not known, are refused") {

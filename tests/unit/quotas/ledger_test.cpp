@@ -321,6 +321,34 @@ TEST_CASE("counters' totals are summed over runs, and what looks have seen is ke
   CHECK(look(31) == 31);
 }
 
+TEST_CASE("what was counted elsewhere is added once, and not to what has counted here") {
+  const TemporaryDirectory directory;
+  auto ledger = Ledger::open(directory.path() + "/ledger.db");
+  FakeContainer box;
+  const auto bring = [&] {
+    ledger.write([&](LedgerWriter& writer) {
+      writer.bring_counters(box.uuid(), "box", {{"cputime", 1000, 1000, 0}, {"physpages", 3, 80, 4}});
+    });
+  };
+  const auto total = [&] {
+    const CounterBase base = ledger.counter_bases(box.uuid(), "another life").at(0);
+    CHECK(base.name == "cputime");
+    return base.held;
+  };
+  bring();
+  bring();  // of a restore that failed, and was tried again
+  CHECK(total() == 1000);
+  CHECK(ledger.counter_bases(box.uuid(), "another life").at(1).peak == 80);
+  CHECK(ledger.counter_bases(box.uuid(), "another life").at(1).failures == 4);
+  box.start();
+  auto sample = box.sample();
+  sample.counters = {{"cputime", 70, 70, 0}};
+  add(ledger, sample);
+  bring();
+  CHECK(total() == 1070);
+  CHECK(sum_of(ledger)[Quantity::cpu] == 0);  // it was not used here
+}
+
 TEST_CASE("what a sum loses within a run, as one of its parts goes, is not counted twice") {
   const TemporaryDirectory directory;
   auto ledger = Ledger::open(directory.path() + "/ledger.db");

@@ -1,0 +1,112 @@
+// What a saved container has of its network: addresses, connections, settings.
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <utility>
+
+#include "base/file.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "tests/support/criu.h"
+#include "tests/support/pty_program.h"
+#include "tests/support/tcp.h"
+
+using namespace holm;
+using namespace holm::test;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+constexpr const char* kNat = "[[network]]\nmode = \"nat\"\n";
+
+}  // namespace
+
+TEST_CASE("addresses, MAC and routes stay, servers answer, and connections survive") {
+  HOLM_REQUIRES("root, nat, CRIU", have_criu() && have_nat());
+  const Installation installation;
+  installation.start("box", echo_server());
+  const auto addresses = addresses_of(installation, "box");
+  const std::string look =
+      // The kernel goes on looking for whoever may have the link-local address, too ("tentative").
+      "cat /sys/class/net/eth0/address; ip -o address show dev eth0 | sed 's/ *valid_lft.*//; s/ "
+      "tentative//'; ip route; "
+      "ip -6 route show dev eth0 | sort";
+  const std::string network = answer(installation, "box", look);
+  std::vector<std::unique_ptr<Connection>> connections;
+  for (const std::string& address : addresses)
+    connections.push_back(std::make_unique<Connection>(address, 7000));
+  for (auto& connection : connections) CHECK(connection->echoes("before\n"));
+
+  installation.holm_ok({"checkpoint", "box"});
+  for (auto& connection : connections) CHECK(connection->echoes("after one that it ran on from\n"));
+  for (int round = 0; round < 2; ++round) {
+    CAPTURE(round);
+    suspend(installation, "box");
+    for (auto& connection : connections) connection->send("while it is away\n");
+    std::this_thread::sleep_for(400ms);
+    for (auto& connection : connections) CHECK(connection->is_silent());
+    go_on(installation, "box");
+    for (auto& connection : connections) CHECK(connection->receives("while it is away\n"));
+    const std::string much(300'000, 'x');
+    for (auto& connection : connections) CHECK(connection->echoes(much));
+  }
+  CHECK(addresses_of(installation, "box") == addresses);
+  CHECK(answer(installation, "box", look) == network);
+  for (const std::string& address : addresses) CHECK(Connection(address, 7000).echoes("a new one\n"));
+  CHECK(counted(installation, "box") > 0);
+}
+
+TEST_CASE("connections survive gc and other containers' starts while theirs is away") {
+  HOLM_REQUIRES("root, nat, CRIU", have_criu() && have_nat());
+  const Installation installation;
+  installation.start("box", echo_server());
+  const auto addresses = addresses_of(installation, "box");
+  Connection connection(addresses[0], 7000);
+  CHECK(connection.echoes("before\n"));
+  suspend(installation, "box");
+  installation.holm_ok({"gc"});
+  installation.start("other", std::string("command = [\"/bin/sleep\", \"1000\"]\n") + kNat);
+  // Nobody else gets what it will want back.
+  CHECK(addresses_of(installation, "other")[0] != addresses[0]);
+  connection.send("while it is away\n");
+  go_on(installation, "box");
+  CHECK(addresses_of(installation, "box") == addresses);
+  CHECK(connection.receives("while it is away\n"));
+}
+
+TEST_CASE("what it set of its network goes with it") {
+  HOLM_REQUIRES("root, nat, CRIU", have_criu() && have_nat());
+  const Installation installation;
+  installation.start("box", counter() + kNat);
+  const std::vector<std::pair<std::string, std::string>> settings = {
+      {"ipv4/ip_local_port_range", "20000 20100"},
+      {"ipv4/ip_forward", "1"},
+      {"ipv4/ip_nonlocal_bind", "1"},
+      {"ipv4/tcp_keepalive_time", "777"},
+      {"ipv4/conf/eth0/rp_filter", "2"}};
+  for (const auto& [name, value] : settings)
+    inside(installation, "box", fmt::format("echo {} > /proc/sys/net/{}", value, name));
+  const auto check = [&](const std::string& container) {
+    for (const auto& [name, value] : settings) {
+      const auto words = split_words(answer(installation, container, "cat /proc/sys/net/" + name));
+      CHECK(fmt::format("{}", fmt::join(words, " ")) == value);
+    }
+    CHECK(answer(installation, container, "cat /proc/sys/net/ipv6/ip_nonlocal_bind") == "0");
+  };
+  check("box");
+  suspend_and_go_on(installation, "box");
+  check("box");
+  installation.holm_ok({"clone", "--live", "box", "copy"});
+  check("copy");
+  check("box");
+}
