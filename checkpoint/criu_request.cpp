@@ -1,6 +1,10 @@
 #include "checkpoint/criu_request.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/statvfs.h>
+
+#include <cerrno>
 
 #include "base/sys.h"
 #include "checkpoint/criu_rpc.pb.h"
@@ -11,6 +15,13 @@ namespace holm::checkpoint {
 namespace {
 
 constexpr int kLogLevel = 4;
+
+// CRIU and the programs that it has write its images may not say why they could not.
+bool is_disk_full(int directory) {
+  constexpr uint64_t kNothing = 64 << 10;
+  struct statvfs status = {};
+  return ::fstatvfs(directory, &status) == 0 && status.f_bfree * status.f_frsize < kNothing;
+}
 
 }  // namespace
 
@@ -49,6 +60,10 @@ void perform(rpc::Request request, const CriuWork& work) {
   const rpc::Answer answer = criu.call(request, on_event, {work.watch.fd, look});
   if (answer.success()) return;
   Failure failure = explain_failure(log, answer.cr_errno());
+  if (is_disk_full(images.get()))
+    throw Error::system(ENOSPC, fmt::format("write below '{}'", work.images))
+        .hint("make room there, or see 'SPACE' in holm-checkpoint(1)")
+        .also(failure.error.message());
   if (failure.passes) throw PassingFailure(std::move(failure.error));
   throw std::move(failure.error);
 }
