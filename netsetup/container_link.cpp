@@ -21,6 +21,16 @@ int index_of_bridge(Netlink& netlink, const std::string& name) {
   return bridge->index;
 }
 
+// As a bridge's port it has nothing to do with the host's own IP. Out of the bridge, as while its container
+// is saved, it would be a link like any other: the host would answer for its addresses there, and hear what
+// was not to leave the container, such as the end of connections that go on elsewhere.
+void make_deaf(const std::string& host_name) {
+  const std::string v4 = "net/ipv4/conf/" + host_name, v6 = "net/ipv6/conf/" + host_name;
+  write_sysctl(v4 + "/arp_ignore", "8");  // answers for no address
+  write_sysctl(v4 + "/rp_filter", "1");   // the route to what sends there leads elsewhere
+  if (read_sysctl(v6 + "/disable_ipv6")) write_sysctl(v6 + "/disable_ipv6", "1");
+}
+
 }  // namespace
 
 void attach(const LinkPlan& plan, int network_namespace) {
@@ -33,6 +43,7 @@ void attach(const LinkPlan& plan, int network_namespace) {
   batch.set_up(plan.host_name);
   try {
     netlink.apply(batch);
+    make_deaf(plan.host_name);
   } catch (Error& error) {
     if (error.error_number() == EEXIST)
       error.hint("a link of that name is left over or in use: see 'holm gc'");

@@ -137,7 +137,7 @@ class Connection {
       char buffer[65536];
       const ssize_t size = ::recv(fd_.get(), buffer, sizeof buffer, 0);
       if (size <= 0) {
-        MESSAGE("the connection has ended: ", size < 0 ? strerrorname_np(errno) : "closed");
+        MESSAGE("the connection has ended: ", std::string(size < 0 ? strerrorname_np(errno) : "closed"));
         return false;
       }
       got.append(buffer, static_cast<size_t>(size));

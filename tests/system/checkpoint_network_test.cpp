@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 
 #include <algorithm>
@@ -109,4 +110,35 @@ TEST_CASE("what it set of its network goes with it") {
   installation.holm_ok({"clone", "--live", "box", "copy"});
   check("copy");
   check("box");
+}
+
+TEST_CASE("while it is saved the host neither answers it nor hears of it") {
+  HOLM_REQUIRES("root, nat, CRIU", have_criu() && have_nat());
+  const Installation installation;
+  installation.start("box", std::string("command = [\"/bin/sleep\", \"1000\"]\n") + kNat);
+  const std::string pid = std::to_string(installation.pid_of("box"));
+  const auto in_its_network = [&](const std::string& script) {
+    return std::string(trim(run_host({"nsenter", "-t", pid, "-n", "sh", "-c", script}).out));
+  };
+  const std::string gateway = in_its_network("ip route | awk '/^default/ { print $3 }'");
+  const std::string asks = fmt::format(
+      "ip neigh flush dev eth0; busybox ping -c 1 -W 1 {0} > /dev/null; ip neigh show {0}", gateway);
+  CHECK(in_its_network(asks).contains("lladdr"));
+
+  const pid_t command =
+      installation.holm_background({"checkpoint", "box"}, {{"HOLM_FAULT", "stop:save the cgroups"}});
+  const std::string state = fmt::format("/proc/{}/stat", command);
+  CHECK(eventually([&] { return read_file_if_exists(state).value_or("").contains(") T "); }));
+  const std::string answer = in_its_network(asks);
+  CHECK_MESSAGE(!answer.contains("lladdr"), answer);
+  // A host that has been told who the container is takes nothing from it either.
+  const std::string link = "hm" + installation.mark() + "-" + installation.column("box", "number");
+  CHECK(read_file("/proc/sys/net/ipv4/conf/" + link + "/rp_filter") == "1\n");
+  if (sys::exists("/proc/sys/net/ipv6"))
+    CHECK(read_file("/proc/sys/net/ipv6/conf/" + link + "/disable_ipv6") == "1\n");
+  ::kill(command, SIGCONT);
+  int status = 0;
+  CHECK(::waitpid(command, &status, 0) == command);
+  CHECK(status == 0);
+  CHECK(in_its_network(asks).contains("lladdr"));
 }
