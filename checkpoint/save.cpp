@@ -195,20 +195,24 @@ void Save::try_to_dump(Draft& draft, const std::string& parent) {
   if (!parent.empty()) set_parent(*request.mutable_opts(), parent);
   runtime::DumpMoment moment(installation_, target_.container, target_.seen,
                              runtime::DumpMoment::Links::silent);
-  const auto begin = Clock::now();
-  if (options_.timeout) give_up_ = begin + *options_.timeout;
+  std::optional<Clock::time_point> stand;
+  if (options_.timeout) give_up_ = Clock::now() + *options_.timeout;  // that CRIU is there is part of it
+  const auto come_to_stand = [&] {
+    stand = Clock::now();
+    clocks_ = read_container_clocks(target_.seen.state->init.pid);
+  };
   CriuWork work = dump_work(target_, lock_, draft.images());
   work.on_version = [&](const std::string& version) { report_.manifest.host.criu = version; };
   work.watch.look = [&] { check_time(); };
   work.on_event = [&](const std::string& event, pid_t) {
-    // Its processes have come to a stand.
-    if (event == "network-lock") clocks_ = read_container_clocks(target_.seen.state->init.pid);
+    if (event == "pre-dump" && moment.freeze()) come_to_stand();
+    if (event == "network-lock" && !stand) come_to_stand();
     if (event == "post-dump") when_dumped(draft, moment);
   };
   step("save the processes", [&] { perform(std::move(request), work); });
   give_up_.reset();
-  report_.frozen = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
   options_.afterwards == Afterwards::stop ? moment.has_ended() : moment.goes_on();
+  if (stand) report_.frozen = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - *stand);
 }
 
 // The processes stand still, and end or go on when this returns; an Error lets them go on.

@@ -35,8 +35,7 @@ struct SaveOptions {
 struct SaveReport {
   Manifest manifest;
   std::string directory;
-  std::chrono::milliseconds frozen{
-      0};  // as measured, from the request to CRIU until the processes ran again or ended
+  std::chrono::milliseconds frozen{0};  // as measured, from when they stood still until they ran or had ended
   std::vector<Obstacle> losses;  // what of it the checkpoint lacks
 };
 

@@ -1,5 +1,8 @@
 #include "runtime/dump_moment.h"
 
+#include <chrono>
+#include <thread>
+
 #include "base/file.h"
 #include "base/step.h"
 #include "base/sys.h"
@@ -42,8 +45,10 @@ DumpMoment::DumpMoment(const Installation& installation, const StoredContainer& 
     : installation_(installation),
       name_(container.name),
       number_(container.identity.number),
-      was_paused_(seen.condition == Condition::paused) {
+      was_paused_(seen.condition == Condition::paused),
+      cgroup_(container_cgroup(installation.paths, number_)) {
   replace_file(mark_path(installation.paths, name_), seen.condition == Condition::paused ? kWasPaused : "");
+  guard_ = std::make_unique<DumpGuard>(installation, name_);
   if (links == Links::as_they_are) return;
   try {
     step("silence the links", [&] { set_bridges(installation.paths, container, ""); });
@@ -63,7 +68,27 @@ void DumpMoment::announce_end() {
   step("announce the end", [&] { announce_intent(installation_.paths.runtime(name_), Intent::checkpoint); });
 }
 
+bool DumpMoment::freeze() {
+  constexpr std::chrono::milliseconds kPatience(500);
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  auto pause = std::chrono::microseconds(50);
+  for (cgroup_->begin_freeze(); !cgroup_->is_frozen(); pause *= 2) {
+    if (std::chrono::steady_clock::now() > end) {
+      if (!was_paused_) cgroup_->thaw();
+      return false;
+    }
+    std::this_thread::sleep_for(pause);
+  }
+  return true;
+}
+
+void DumpMoment::goes_on() {
+  if (!was_paused_) cgroup_->thaw();
+  is_in_doubt_ = false;
+}
+
 void DumpMoment::has_ended() {
+  ignore_errors([&] { cgroup_->thaw(); });  // v1's freezer keeps even the killed; the monitor does it, too
   ignore_errors([&] { sys::remove_file(mark_path(installation_.paths, name_)); });  // as above
   name_.clear();
 }

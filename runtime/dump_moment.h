@@ -2,16 +2,20 @@
 // killed leaves it as it was.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "quotas/cgroup.h"
+#include "runtime/dump_guard.h"
 #include "runtime/observe.h"
 
 namespace holm::runtime {
 
 // Silent links are out of their bridge: peers hear nothing, and neither do they hear that the connections
-// were closed where the container's processes end. The end of the scope puts them back, and tells the monitor
-// that no end is announced. The caller holds the container's lock.
+// were closed where the container's processes end. The end of the scope puts them back, lets the processes go
+// on, and tells the monitor that no end is announced; where this process is killed, a guard does. The caller
+// holds the container's lock.
 class DumpMoment {
  public:
   enum class Links { silent, as_they_are };
@@ -25,8 +29,11 @@ class DumpMoment {
   void announce_end();
   // They have ended: its links stay silent.
   void has_ended();
-  // They have gone on, as CRIU says: nothing of theirs needs to be put right.
-  void goes_on() { is_in_doubt_ = false; }
+  // Brings its processes to a stand, sooner than CRIU would, which looks every 100 ms whether they are. They
+  // remain there until the end of the scope, whatever CRIU does. False where they need long: it is left to CRIU.
+  bool freeze();
+  // CRIU is done with them, and they go on: nothing of theirs needs to be put right.
+  void goes_on();
 
  private:
   const Installation& installation_;
@@ -34,6 +41,8 @@ class DumpMoment {
   uint32_t number_;
   bool was_paused_;
   bool is_in_doubt_ = true;
+  std::unique_ptr<quotas::Cgroup> cgroup_;
+  std::unique_ptr<DumpGuard> guard_;
 };
 
 // Takes the links out of their bridge, so that peers do not hear of what happens to the processes.

@@ -1,0 +1,69 @@
+#include "runtime/dump_guard.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sys.h"
+#include "runtime/settle.h"
+
+namespace holm::runtime {
+namespace {
+
+constexpr int kAlive = 3;
+
+// What can be said to nobody goes to nobody: the next command meets the same, and says it.
+[[noreturn]] void guard(const Installation& installation, const std::string& name, UniqueFd alive) {
+  ignore_errors([&] {
+    sys::reset_inherited();
+    ::setsid();
+    ::prctl(PR_SET_NAME, "holm-guard");
+    const UniqueFd null = sys::open("/dev/null", O_RDWR);
+    for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null.get(), stream);
+    ::dup2(alive.release(), kAlive);
+    sys::close_range(kAlive + 1);
+    ignore_errors([] { write_control_file("/proc/self/oom_score_adj", "-900"); });  // as CRIU's
+    if (::chdir("/") != 0) ::_exit(1);
+    char byte = 0;
+    while (::read(kAlive, &byte, 1) < 0 && errno == EINTR) {
+    }
+    // CRIU takes its time to undo what it has done.
+    for (int tries = 0; tries < 20; ++tries)
+      ignore_errors([&] {
+        const FileLock lock = lock_container(installation.paths, name);
+        settle(installation, name);
+        ::_exit(0);
+      });
+  });
+  ::_exit(1);
+}
+
+}  // namespace
+
+DumpGuard::DumpGuard(const Installation& installation, const std::string& name) {
+  sys::Pipe pipe = sys::pipe();
+  const pid_t child = ::fork();
+  if (child < 0) throw Error::system("make a process that guards the container");
+  if (child == 0) {
+    pipe.write_end.reset();
+    guard(installation, name, std::move(pipe.read_end));
+  }
+  alive_ = std::move(pipe.write_end);
+  process_ = sys::pidfd_open(child);
+}
+
+DumpGuard::~DumpGuard() {
+  sys::pidfd_signal(process_.get(), SIGKILL);
+  siginfo_t info = {};
+  while (::waitid(P_PIDFD, static_cast<id_t>(process_.get()), &info, WEXITED) != 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace holm::runtime
