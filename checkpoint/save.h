@@ -36,7 +36,7 @@ struct SaveReport {
   Manifest manifest;
   std::string directory;
   std::chrono::milliseconds frozen{0};  // as measured, from when they stood still until they ran or had ended
-  std::vector<Obstacle> losses;  // what of it the checkpoint lacks
+  std::vector<Obstacle> losses;         // what of it the checkpoint lacks
 };
 
 // Either the checkpoint is there as a whole afterwards or there is none, and the container runs on with all

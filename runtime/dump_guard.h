@@ -10,8 +10,9 @@
 
 namespace holm::runtime {
 
-// In its scope the calling process may leave the container frozen and its links silent, having the lock. Where
-// it is killed the guard does what the next command would, as soon as the lock is free, which CRIU holds, too.
+// In its scope the calling process may leave the container frozen and its links silent, having the lock.
+// Where it is killed the guard does what the next command would, as soon as the lock is free, which CRIU
+// holds, too.
 class DumpGuard {
  public:
   DumpGuard(const Installation& installation, const std::string& name);

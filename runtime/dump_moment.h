@@ -30,7 +30,8 @@ class DumpMoment {
   // They have ended: its links stay silent.
   void has_ended();
   // Brings its processes to a stand, sooner than CRIU would, which looks every 100 ms whether they are. They
-  // remain there until the end of the scope, whatever CRIU does. False where they need long: it is left to CRIU.
+  // remain there until the end of the scope, whatever CRIU does. False where they need long: it is left to
+  // CRIU.
   bool freeze();
   // CRIU is done with them, and they go on: nothing of theirs needs to be put right.
   void goes_on();

@@ -253,6 +253,23 @@ TEST_CASE(
   scene.runs_on();
 }
 
+TEST_CASE("a container whose save is killed goes on by itself, with its connection") {
+  HOLM_REQUIRES("root, nat, CRIU", have_criu() && have_nat());
+  const KeptContainer scene;
+  const std::string mark = scene.installation.run_directory() + "/box/dump";
+  for (const char* step : {"silence the links", "save the processes", "save the cgroups", "note the time"}) {
+    CAPTURE(step);
+    scene.fails({"checkpoint", "box"}, std::string("kill:") + step);
+    const int count = scene.count();
+    // Nobody says a command.
+    CHECK(eventually([&] { return !sys::exists(mark); }));
+    CHECK(counts_beyond(scene.installation, "box", count));
+    scene.goes_on();
+  }
+  scene.recover();  // takes the drafts away
+  scene.runs_on();
+}
+
 TEST_CASE(
     "a save that finds the disk full says so, the container runs on, and "
     "nothing of it is left") {
