@@ -21,16 +21,6 @@ int index_of_bridge(Netlink& netlink, const std::string& name) {
   return bridge->index;
 }
 
-// As a bridge's port it has nothing to do with the host's own IP. Out of the bridge, as while its container
-// is saved, it would be a link like any other: the host would answer for its addresses there, and hear what
-// was not to leave the container, such as the end of connections that go on elsewhere.
-void make_deaf(const std::string& host_name) {
-  const std::string v4 = "net/ipv4/conf/" + host_name, v6 = "net/ipv6/conf/" + host_name;
-  write_sysctl(v4 + "/arp_ignore", "8");  // answers for no address
-  write_sysctl(v4 + "/rp_filter", "1");   // the route to what sends there leads elsewhere
-  if (read_sysctl(v6 + "/disable_ipv6")) write_sysctl(v6 + "/disable_ipv6", "1");
-}
-
 }  // namespace
 
 void attach(const LinkPlan& plan, int network_namespace) {
@@ -38,12 +28,12 @@ void attach(const LinkPlan& plan, int network_namespace) {
   const int bridge = index_of_bridge(netlink, plan.bridge);
   NetlinkBatch batch;
   batch.make_veth({plan.host_name, bridge, plan.mtu, plan.container_name, plan.mac, network_namespace});
-  // The host's end is a port, not a place to talk to the host.
-  batch.disable_link_local(plan.host_name);
+  batch.make_deaf(plan.host_name);
   batch.set_up(plan.host_name);
   try {
     netlink.apply(batch);
-    make_deaf(plan.host_name);
+    // A second fence, as it has no IPv6 address: not worth a failure where /proc/sys is read-only.
+    ignore_errors([&] { write_sysctl(fmt::format("net/ipv6/conf/{}/disable_ipv6", plan.host_name), "1"); });
   } catch (Error& error) {
     if (error.error_number() == EEXIST)
       error.hint("a link of that name is left over or in use: see 'holm gc'");

@@ -56,8 +56,10 @@ class NetlinkBatch {
   void set_up(const std::string& name);
   void set_mac(const std::string& name, const MacAddress& mac);
   void set_bridge(const std::string& name, int bridge_index);  // 0: out of its bridge
-  // No IPv6 link-local address is made when the link goes up.
-  void disable_link_local(const std::string& name);
+  // The link is a bridge's port and no way to the host itself, also while it is out of the bridge: the host
+  // answers no ARP there, takes no IPv4 from whom it has another route to, and gives it no link-local
+  // address.
+  void make_deaf(const std::string& name);
   void delete_link(const std::string& name);
   // Usable at once: without duplicate address detection. An address that is already there is fine.
   void add_address(int link_index, const InterfaceAddress& address);

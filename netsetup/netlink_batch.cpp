@@ -2,6 +2,7 @@
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/rtnetlink.h>
 #include <netlink/msg.h>
 #include <netlink/route/addr.h>
@@ -149,15 +150,22 @@ void NetlinkBatch::set_bridge(const std::string& name, int bridge_index) {
                                         : fmt::format("take link '{}' out of its bridge", name));
 }
 
-void NetlinkBatch::disable_link_local(const std::string& name) {
+void NetlinkBatch::make_deaf(const std::string& name) {
+  constexpr uint32_t kForNoAddress = 8, kStrict = 1;  // ip-sysctl: arp_ignore, rp_filter
   const RouteLink link = named_link(name);
   Message message = link_message(link.get(), 0);
   nlattr* families = nla_nest_start(message.get(), IFLA_AF_SPEC);
-  nlattr* inet6 = families ? nla_nest_start(message.get(), AF_INET6) : nullptr;
+  nlattr* inet = families ? nla_nest_start(message.get(), AF_INET) : nullptr;
+  nlattr* settings = inet ? nla_nest_start(message.get(), IFLA_INET_CONF) : nullptr;
+  require(settings && nla_put_u32(message.get(), IPV4_DEVCONF_ARP_IGNORE, kForNoAddress) == 0 &&
+          nla_put_u32(message.get(), IPV4_DEVCONF_RP_FILTER, kStrict) == 0);
+  nla_nest_end(message.get(), settings);
+  nla_nest_end(message.get(), inet);
+  nlattr* inet6 = nla_nest_start(message.get(), AF_INET6);
   require(inet6 && nla_put_u8(message.get(), IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE) == 0);
   nla_nest_end(message.get(), inet6);
   nla_nest_end(message.get(), families);
-  push(std::move(message), fmt::format("disable the link-local address of link '{}'", name));
+  push(std::move(message), fmt::format("keep link '{}' from the host", name));
 }
 
 void NetlinkBatch::delete_link(const std::string& name) {

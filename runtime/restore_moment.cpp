@@ -11,6 +11,7 @@
 #include "base/process.h"
 #include "base/step.h"
 #include "base/sys.h"
+#include "runtime/container_limits.h"
 #include "runtime/dump_moment.h"
 #include "runtime/host_side.h"
 
@@ -64,6 +65,9 @@ void keep_forgotten_restore(const Installation& installation, const std::string&
   const std::string mark = mark_path(installation.paths, name);
   if (!sys::exists(mark)) return;
   kill_criu(installation.paths, name);
+  const StoredContainer container = load_running_container(installation, name);
+  const auto cgroup = container_cgroup(installation.paths, container.identity.number);
+  apply_limits(installation.paths, container.config.spec, *cgroup);  // which were eased for CRIU
   sys::remove_file(mark);
 }
 
