@@ -144,6 +144,7 @@ enum Number : uint64_t {
   kMountExternal = 13,
   kMountKey = 18,
   kRangeAddress = 1,
+  kRangeCount = 2,
   kRangePages = 5,
   kRangeFlags = 4,
   kRangeInParent = 3,

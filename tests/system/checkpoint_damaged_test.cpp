@@ -184,19 +184,23 @@ TEST_CASE(
   scene.refuses_at_once("its pages are not those that its list names");
   const auto refuses_ranges = [&](const std::string& words, auto change) {
     scene.make_evil("pagemap-", [&](ImageMessage& range) {
-      if (range.has(criu::kRangePages)) change(range);
+      if (range.has(criu::kRangeCount)) change(range, range.has(criu::kRangePages));
     });
     scene.refuses_at_once(words);
   };
-  refuses_ranges("its pages are not those", [](ImageMessage& range) {
-    range.set(criu::kRangePages, range.number_at(criu::kRangePages) + 1);
+  // CRIU before 4.0 has the number in the older field alone.
+  refuses_ranges("its pages are not those", [](ImageMessage& range, bool is_long) {
+    const auto field = is_long ? criu::kRangePages : criu::kRangeCount;
+    range.set(field, range.number_at(field) + 1);
   });
-  refuses_ranges("its pages are not those",
-                 [](ImageMessage& range) { range.set(criu::kRangePages, ~uint64_t{0}); });
-  refuses_ranges("its pages are not those",
-                 [](ImageMessage& range) { range.set(criu::kRangeFlags, uint64_t{2}); });  // for post-copy
+  refuses_ranges("its pages are not those", [](ImageMessage& range, bool is_long) {
+    range.set(is_long ? criu::kRangePages : criu::kRangeCount, is_long ? ~uint64_t{0} : uint64_t{UINT32_MAX});
+  });
+  refuses_ranges("its pages are not those", [](ImageMessage& range, bool) {
+    range.set(criu::kRangeFlags, uint64_t{2});
+  });  // for post-copy
   refuses_ranges("it has pages in an earlier",
-                 [](ImageMessage& range) { range.set(criu::kRangeInParent, uint64_t{1}); });
+                 [](ImageMessage& range, bool) { range.set(criu::kRangeInParent, uint64_t{1}); });
 }
 
 TEST_CASE(

@@ -31,7 +31,7 @@ void write_list(const std::string& images, const std::string& name, uint32_t pag
   ImageFile image{std::string("\x19\x43\x56\x54kind", 8), {message({{1, pages_id}})}};
   for (const auto& [count, flags] : ranges)
     image.messages.push_back(message({{criu::kRangeAddress, 0x1000},
-                                      {2, count & UINT32_MAX},
+                                      {criu::kRangeCount, count & UINT32_MAX},
                                       {criu::kRangeFlags, flags},
                                       {criu::kRangePages, count}}));
   write_image(images + "/" + name, image);
