@@ -19,11 +19,10 @@ LACKS = {
 }
 # In so many parts long lists of like cases are divided in an emulated host; each kind takes another.
 PARTS = 12
-# Long tests of what the kernel does alike in all kinds: an emulated host of this kind alone runs them. None does where
-# the moments that they aim at are not known to be met on one that slow.
+# Long tests of what the kernel does alike in all kinds: an emulated host of this kind alone runs them.
 ONE_KIND = {"checkpoint_pre": "v2", "checkpoint_objects": "v2", "checkpoint_failure": "v2", "checkpoint_interrupted": "v2",
-            "checkpoint_hostile": "6.1", "checkpoint_damaged": "6.1", "checkpoint_archive": "6.1",
-            "checkpoint_systems": None}
+            "checkpoint_systems": "v2", "checkpoint_hostile": "6.1", "checkpoint_damaged": "6.1",
+            "checkpoint_archive": "6.1"}
 # Where the tests keep the Debian template that takes them a minute to build, and a network.
 CACHE = Path(os.environ.get("HOLM_TEST_CACHE", "/var/cache/holm-test"))
 PROGRAMS = ["cli/holm", "cli/holm-unpack", "tests/system/system_tests", "tests/system/container_probe",
