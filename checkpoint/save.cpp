@@ -256,7 +256,7 @@ void Save::complete(Draft& draft) {
   report_.manifest.saved_at = std::time(nullptr);
   step("digest the parts", [&] {
     Manifest& manifest = report_.manifest;
-    manifest.digest_kind = manifest.files == Files::in_place ? DigestKind::xxh128 : DigestKind::sha256;
+    manifest.digest_kind = options_.with_files ? DigestKind::sha256 : DigestKind::xxh128;
     manifest.parts = digest_parts(draft.directory(), manifest.digest_kind);
   });
   check_time();

@@ -258,8 +258,8 @@ TEST_CASE("memory.guarantee is kept when the host has no memory left, and no one
   for (int hog = 0; hog < 24 && !is_short(); ++hog) {
     installation.start(fmt::format("hog{}", hog),
                        load({"/load", "touch-memory", std::to_string(megabytes)}, ""));
-    eventually(is_short, std::chrono::seconds(1) * patience());
-    megabytes = 16;
+    eventually(is_short, std::chrono::milliseconds(500) * patience());
+    megabytes = 24;
   }
   CHECK(is_short());
   MESSAGE(fmt::format("kept {} MiB, others {} MiB of 64", cached(installation, "kept") >> 20,
