@@ -131,7 +131,9 @@ PreflightReport Preflight::report() {
   std::set<std::tuple<pid_t, std::string, std::string>> told;
   for (auto& [process, finding] : findings_) {
     if (!told.emplace(process, finding.object, finding.why).second) continue;
-    auto& list = finding.severity == Severity::obstacle ? report.obstacles : report.warnings;
+    auto& list = finding.severity == Severity::obstacle  ? report.obstacles
+                 : finding.severity == Severity::warning ? report.warnings
+                                                         : report.delays;
     if (list.size() >= kMaxReported) {
       report.is_complete = false;
       continue;

@@ -27,6 +27,7 @@ std::string describe(const Obstacle& obstacle);
 struct PreflightReport {
   std::vector<Obstacle> obstacles;  // the save, or the restore after it, would fail
   std::vector<Obstacle> warnings;   // it would be saved, but something of it is lost
+  std::vector<Obstacle> delays;     // the save would wait for it
   bool is_complete = true;          // false: it looked as long as it may, or found more than anybody reads
 };
 

@@ -16,6 +16,7 @@ namespace holm::checkpoint {
 enum class Severity {
   obstacle,  // CRIU refuses it
   warning,   // CRIU passes it over, and the restored container lacks it
+  delay,     // CRIU waits for it
 };
 
 struct Finding {

@@ -206,7 +206,7 @@ std::vector<Finding> judge_task(const Task& task, const Task& init, const Proces
         "set user_namespace = true, or run holm with that capability");
   if (task.state == 'D')
     add("uninterruptible wait", "it cannot be stopped before what it waits for is there: the save waits too",
-        "see what it waits for in /proc/PID/stack on the host", Severity::warning);
+        "see what it waits for in /proc/PID/stack on the host", Severity::delay);
   return findings;
 }
 

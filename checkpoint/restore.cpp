@@ -142,11 +142,12 @@ namespace {
 
 enum class Origin { file, this_host };
 
-// It is the same container, on another host or anew on this one.
-void bring_counters(const Installation& installation, const std::string& uuid, const Manifest& manifest,
+// The same container may have counted on another host; a copy of it begins anew.
+void bring_counters(const Installation& installation, const std::string& name, const Manifest& manifest,
                     RestoreReport& report) {
+  if (runtime::load_identity(installation.paths, name).uuid != manifest.uuid) return;
   try {
-    runtime::bring_counters(installation.paths, uuid, manifest.name, manifest.counters);
+    runtime::bring_counters(installation.paths, manifest.uuid, name, manifest.counters);
   } catch (const Error& error) {  // it is worth more than its counters
     report.warnings.push_back("its counters begin anew: " + error.message());
   }
@@ -180,8 +181,8 @@ RestoreReport restore_directory(const Installation& installation, const std::str
         undo.push("remove its kernel objects", [&installation, number = identity.number] {
           runtime::remove_kernel_objects(installation.paths, number, {});
         });
-        if (name == manifest.name) bring_counters(installation, identity.uuid, manifest, report);
       }
+      bring_counters(installation, name, manifest, report);
       bring_back(installation, name, lock, directory, manifest, options, report);
       undo.dismiss();
       return report;

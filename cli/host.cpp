@@ -92,6 +92,7 @@ int check_container(const Program& program, const std::string& name) {
   if (program.globals.json) {
     print_output(dump({{"obstacles", to_json(report.obstacles)},
                        {"warnings", to_json(report.warnings)},
+                       {"delays", to_json(report.delays)},
                        {"complete", report.is_complete}}));
     return report.obstacles.empty() ? 0 : kExitFailed;
   }
@@ -103,6 +104,7 @@ int check_container(const Program& program, const std::string& name) {
   };
   print("refused", report.obstacles);
   print("lost", report.warnings);
+  print("waits", report.delays);
   if (!report.is_complete) print_output("limited  there was more to look at than time for it\n");
   if (report.obstacles.empty()) print_output(fmt::format("ok       container '{}' can be saved\n", name));
   return report.obstacles.empty() ? 0 : kExitFailed;

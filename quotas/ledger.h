@@ -64,7 +64,8 @@ class LedgerWriter {
   // that is over nothing is taken.
   void add_peaks(const std::string& uuid, const std::string& name, const std::string& life,
                  const std::vector<CounterReading>& readings);
-  // What a container has counted elsewhere, before it came here. Nothing where it has counted here, too.
+  // What a container has counted in all of its life, before it came here from elsewhere: what is not known of
+  // that here is added.
   void bring_counters(const std::string& uuid, const std::string& name,
                       const std::vector<CounterReading>& readings);
   void rename(const std::string& uuid, const std::string& name);

@@ -97,12 +97,30 @@ void LedgerWriter::add_peaks(const std::string& uuid, const std::string& name, c
 void LedgerWriter::bring_counters(const std::string& uuid, const std::string& name,
                                   const std::vector<CounterReading>& readings) {
   const int64_t container = container_of(uuid, name);
-  Statement& find = statements_->find_counter;
-  const bool has_counted = find.with(container, "cputime").step();  // as above
-  find.reset();
-  if (has_counted) return;
-  // A life that no run of this host's has.
-  for (const CounterReading& reading : readings) merge_counter(container, "elsewhere", reading, Origin::now);
+  for (const CounterReading& reading : readings) {
+    const int64_t held = is_total(reading.name) ? to_signed(reading.held) : 0;
+    const int64_t peak = to_signed(reading.peak), failures = to_signed(reading.failures);
+    Statement& find = statements_->find_counter;
+    if (!find.with(container, reading.name).step()) {
+      find.reset();
+      // A life that no run of this host's has.
+      statements_->put_counter
+          .with(container, reading.name, std::string("elsewhere"), held, peak, failures, int64_t{0},
+                int64_t{0}, int64_t{0})
+          .run();
+      continue;
+    }
+    const std::string life = find.text(0);
+    const int64_t now[] = {find.integer(1), find.integer(2), find.integer(3)};
+    const int64_t earlier[] = {find.integer(4), find.integer(5), find.integer(6)};
+    find.reset();
+    const auto more = [](int64_t brought, int64_t known) { return std::max<int64_t>(0, brought - known); };
+    statements_->put_counter
+        .with(container, reading.name, life, now[0], now[1], now[2],
+              earlier[0] + more(held, now[0] + earlier[0]), std::max(earlier[1], peak),
+              earlier[2] + more(failures, now[2] + earlier[2]))
+        .run();
+  }
 }
 
 std::vector<std::string> LedgerWriter::add(const LedgerSample& sample, Origin origin) {

@@ -74,7 +74,7 @@ AccountReport keep_counters(const Paths& paths, const std::vector<CounterReport>
 // and file. None where it has ended.
 std::vector<quotas::CounterReading> counters_to_take_along(const Installation& installation,
                                                            const Observation& seen);
-// Has a container that has counted nothing here go on from them.
+// Has a container that comes from there go on from them. It may have been here earlier.
 void bring_counters(const Paths& paths, const std::string& uuid, const std::string& name,
                     const std::vector<quotas::CounterReading>& counters);
 

@@ -283,6 +283,11 @@ TEST_CASE(
     CHECK(counter(there, "numproc", "failcnt") == refused);
     there.holm_ok({"destroy", "--force", "box"});
   }
+  there.holm_ok({"restore", file});
+  const uint64_t both = counter(there, "cputime", "held");
+  there.holm_ok({"save", "box", file});
+  here.holm_ok({"restore", file});  // back again, over what stayed
+  CHECK(counter(here, "cputime", "held") >= both);
   there.holm_ok({"restore", file, "--name", "copy"});
   const json copy = json::parse(there.holm_ok({"--json", "counters", "copy"}))[0]["counters"];
   for (const json& one : copy)

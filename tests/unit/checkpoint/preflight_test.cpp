@@ -108,7 +108,7 @@ TEST_CASE("what CRIU refuses of a process is told") {
   CHECK(objects(judge_task(task_of("NSsid:\t9\t0\n"), init, rules)) == Names{"session"});
   const auto waits = judge_task(task_of("", "D (disk sleep)"), init, rules);
   REQUIRE(waits.size() == 1);
-  CHECK(waits[0].severity == Severity::warning);
+  CHECK(waits[0].severity == Severity::delay);
 }
 
 TEST_CASE("nested mount and network namespaces are fine, others are told once each") {
