@@ -117,6 +117,10 @@ void Preflight::look_at_host() {
            "it is false: the container is not to be saved",
            "set it to true, for the container's next start"}}});
   needs_.has_network = container_.config.spec.networks.front().mode != netsetup::NicMode::host;
+  const UniqueFd network = open_process_directory(init_, "net");
+  for (const char* tables : {"ip_tables_names", "ip6_tables_names"})
+    needs_.has_iptables |=
+        needs_.has_network && network && !read_begin(network.get(), tables, 4096).value_or("").empty();
   needs_.has_tmpfs = std::ranges::any_of(mounts_, [](const MountNamespace& one) {
     return std::ranges::any_of(one.mounts,
                                [](const ListedMount& mount) { return mount.entry.type == "tmpfs"; });

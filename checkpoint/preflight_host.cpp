@@ -94,6 +94,11 @@ std::vector<Finding> judge_host(const HostNeeds& needs) {
   if (needs.has_network && !has_program("ip"))
     findings.push_back(missing("ip", "iproute2", "addresses and routes"));
   if (needs.has_tmpfs && !has_program("tar")) findings.push_back(missing("tar", "tar", "what a tmpfs holds"));
+  if (needs.has_iptables && !has_program("iptables-legacy-save") && !has_program("iptables-save"))
+    findings.push_back(
+        {Severity::warning, "iptables rules",
+         "they are not nftables, and CRIU saves such by the host's iptables-save, which is not there",
+         "install 'iptables'"});
   if (::syscall(SYS_kcmp, ::getpid(), ::getpid(), KCMP_VM, 0, 0) != 0 && errno == ENOSYS)
     findings.push_back({Severity::obstacle, "this kernel", "it was built without kcmp(2), which CRIU needs",
                         "boot one with CONFIG_KCMP"});

@@ -13,6 +13,7 @@ namespace holm::checkpoint {
 struct HostNeeds {
   bool has_network = false;  // a network namespace of the container's
   bool has_tmpfs = false;
+  bool has_iptables = false;  // rules of the old kind, which are no nftables
   bool has_internet_sockets = false;
   bool has_ping_sockets = false;  // ICMP without being raw
 };

@@ -135,14 +135,15 @@ StartedContainer start(const Installation& installation, StartOptions options) {
 
 StartedContainer start_locked(const Installation& installation, StartOptions options, const FileLock& lock) {
   const std::string& name = options.monitor.name;
-  return with_frame(fmt::format("cannot start container '{}'", name), [&] {
+  const bool is_restore = !options.monitor.checkpoint.empty();  // which says so itself
+  const auto run = [&] {
     settle(installation, name);
     const Observation before = look(installation, name);
     if (before.condition == Condition::damaged)
       throw Error(before.problem).hint(fmt::format("'holm destroy --force {}' removes the container", name));
     if (before.condition != Condition::stopped)
       throw Error(fmt::format("it is {} already", condition_name(before.condition)));
-    if (options.monitor.checkpoint.empty() && is_suspended(installation.paths, name))
+    if (!is_restore && is_suspended(installation.paths, name))
       throw Error("its processes wait in the checkpoint that it was stopped with")
           .hint(fmt::format("'holm start {0}' goes on from there; 'holm start --fresh {0}' gives them up",
                             name));
@@ -161,7 +162,8 @@ StartedContainer start_locked(const Installation& installation, StartOptions opt
     auto state = read_state(installation.paths, name);
     if (!state) throw Error("its monitor wrote no state");
     return StartedContainer{std::move(report), std::move(*state)};
-  });
+  };
+  return is_restore ? run() : with_frame(fmt::format("cannot start container '{}'", name), run);
 }
 
 void await_end(const Installation& installation, const std::string& name) {

@@ -142,3 +142,31 @@ TEST_CASE("while it is saved the host neither answers it nor hears of it") {
   CHECK(status == 0);
   CHECK(in_its_network(asks).contains("lladdr"));
 }
+
+TEST_CASE("its firewall goes with it, and to a copy") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  const std::string file = installation.directory() + "/box.holm";
+  installation.start("box", "command = [\"/bin/sleep\", \"1000\"]\n");
+  const auto in_network_of = [&](const std::string& name, const std::string& words) {
+    return run_host({"sh", "-c", fmt::format("nsenter -t {} -n nft {}", installation.pid_of(name), words)});
+  };
+  const std::string rules = installation.directory() + "/rules";
+  write_file_durably(
+      rules,
+      "table inet mine {\n  chain in {\n    type filter hook input priority 0; policy accept;\n"
+      "    tcp dport { 81, 82 } counter drop\n    ip6 saddr fd00::1 reject\n  }\n}\n"
+      "table ip other {\n  chain out {\n    type nat hook postrouting priority 100;\n"
+      "    oifname \"lo\" masquerade\n  }\n}\n");
+  const Result set = in_network_of("box", "-f " + rules);
+  REQUIRE_MESSAGE(set.status == 0, set.errors);
+  const std::string before = in_network_of("box", "list ruleset").out;
+  CHECK(before.contains("dport { 81, 82 }"));
+  for (int generation = 0; generation < 2; ++generation) {
+    suspend_and_go_on(installation, "box");
+    CHECK(in_network_of("box", "list ruleset").out == before);
+  }
+  installation.holm_ok({"save", "--leave-running", "box", file});
+  installation.holm_ok({"restore", file, "--name", "copy"});
+  CHECK(in_network_of("copy", "list ruleset").out == before);
+}
