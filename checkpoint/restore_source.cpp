@@ -19,6 +19,7 @@
 #include "checkpoint/criu_request.h"
 #include "checkpoint/criu_rpc.pb.h"
 #include "checkpoint/external_objects.h"
+#include "checkpoint/firewall_rules.h"
 #include "checkpoint/image_gate.h"
 #include "checkpoint/image_repair.h"
 #include "checkpoint/image_sockets.h"
@@ -88,6 +89,7 @@ class Restore {
   runtime::HostSide host_;
   RunningInit running_;
   UniqueFd network_;  // its namespace, where it has one
+  std::string firewall_rules_;
   bool holds_output_ = false;
 };
 
@@ -192,6 +194,7 @@ void Restore::prepare_images() {
   images_->link_images(original);
   rewrite_images(images_->path(), container_, *host_.cgroup, manifest_.mounts);
   repair_timers(images_->path());
+  firewall_rules_ = take_firewall_rules(images_->path());
   for (const std::string& level : image_levels(images_->path())) {
     const UniqueFd directory = sys::open(level, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     for (const std::string& name : list_images(level)) {
@@ -295,6 +298,7 @@ void Restore::set_up_network() {
   network_ = sys::open(fmt::format("/proc/{}/ns/net", running_.process.pid), O_RDONLY);
   warn(netsetup::write_network_settings(network_.get(), manifest_.network_settings));
   netsetup::allow_foreign_binds(network_.get());
+  if (!firewall_rules_.empty()) load_firewall_rules(running_.process.pid, firewall_rules_);
   holds_output_ = has_unsent_data(images_->path());
   if (holds_output_) netsetup::hold_output(network_.get());
 }

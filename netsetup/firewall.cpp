@@ -99,21 +99,6 @@ std::string reason_in(std::string_view text) {
   return std::string(trim(text.substr(0, text.find('\n'))));
 }
 
-void run_nftables(const std::string& commands, std::string_view action) {
-  const Nftables nftables = load_nftables();
-  const std::unique_ptr<nft_ctx, decltype(nftables.context_free)> context(
-      nftables.context_new(NFT_CTX_DEFAULT), nftables.context_free);
-  if (!context) throw Error(fmt::format("{}: out of memory", action));
-  nftables.buffer_output(context.get());
-  nftables.buffer_error(context.get());
-  if (nftables.run(context.get(), commands.c_str()) == 0) return;
-  Error error(fmt::format("{}: {}", action, reason_in(nftables.error_text(context.get()))));
-  error.hint(
-      "the kernel needs nftables for family inet (CONFIG_NF_TABLES_INET), and on the host with NAT "
-      "(CONFIG_NFT_NAT, CONFIG_NFT_MASQ)");
-  throw error;
-}
-
 constexpr const char* kHeld = "holm_while_restored";  // in the container's namespace
 
 // --- questions to the kernel without libnftables
@@ -150,6 +135,21 @@ unsigned count_rules(NetlinkSocket& socket, const std::string& table) {
 }
 
 }  // namespace
+
+void run_nftables(const std::string& commands, std::string_view action) {
+  const Nftables nftables = load_nftables();
+  const std::unique_ptr<nft_ctx, decltype(nftables.context_free)> context(
+      nftables.context_new(NFT_CTX_DEFAULT), nftables.context_free);
+  if (!context) throw Error(fmt::format("{}: out of memory", action));
+  nftables.buffer_output(context.get());
+  nftables.buffer_error(context.get());
+  if (nftables.run(context.get(), commands.c_str()) == 0) return;
+  Error error(fmt::format("{}: {}", action, reason_in(nftables.error_text(context.get()))));
+  error.hint(
+      "the kernel needs nftables for family inet (CONFIG_NF_TABLES_INET), and on the host with NAT "
+      "(CONFIG_NFT_NAT, CONFIG_NFT_MASQ)");
+  throw error;
+}
 
 std::string firewall_marker(const FirewallPlan& plan) {
   uint32_t hash = 2166136261U;  // FNV-1a

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "netsetup/nic_spec.h"
 
@@ -20,6 +21,10 @@ std::string firewall_ruleset(const FirewallPlan& plan);
 // The empty chain that the transaction makes beside the others: its name changes with everything else in the
 // ruleset, so that its presence proves the table to be this plan's, of this version of Holm.
 std::string firewall_marker(const FirewallPlan& plan);
+
+// Runs commands in nft's language, as one transaction, in the calling thread's network namespace. Needs
+// libnftables, as all that changes rules here.
+void run_nftables(const std::string& commands, std::string_view action);
 
 // True where the table of exactly this plan stands. Asks the kernel directly, without libnftables.
 bool firewall_stands(const FirewallPlan& plan);

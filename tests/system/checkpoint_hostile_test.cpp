@@ -381,3 +381,35 @@ TEST_CASE(
   }
   CHECK(read_file(data + "/file") == "of the host\n");
 }
+
+TEST_CASE("firewall rules are a list of rules: no commands, and no way to other files") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const EvilTag scene;
+  std::string rules;
+  for (const std::string& name : scene.images())
+    if (name.starts_with("netns-")) rules = "images/nftables-" + name.substr(6);
+  REQUIRE_FALSE(rules.empty());
+  const auto make_evil = [&](const std::string& text) {
+    scene.make_evil();
+    replace_file(scene.evil() + "/" + rules, text);
+    scene.change_manifest([&](json& manifest) {
+      json& parts = manifest["parts"];
+      if (std::ranges::none_of(parts, [&](const json& part) { return part["path"] == rules; }))
+        parts.push_back({{"path", rules}, {"size", 0}, {"digest", ""}});
+    });
+    scene.digest_anew();
+  };
+  for (const char* text : {"include \"/etc/passwd\"\n", "flush ruleset\n", "\tinclude \"/etc/passwd\"\n",
+                           "table ip x {\n}\ndefine y = 1\n", "list ruleset", "\xff\n"}) {
+    CAPTURE(text);
+    make_evil(text);
+    scene.refuses_at_once("the checkpoint's firewall rules are none");
+  }
+  for (const std::string& text : {std::string("table ip x {\n\tgarbage\n}\n"), std::string(100'000, '\t'),
+                                  "table ip x {\n" + std::string(100'000, '\n') + "}\n"}) {
+    make_evil(text);
+    scene.is_harmless();
+  }
+  make_evil("table inet x {\n\tchain y {\n\t\ttype filter hook input priority 0;\n\t}\n}\n");
+  scene.restores_tamed();
+}

@@ -152,12 +152,12 @@ TEST_CASE("its firewall goes with it, and to a copy") {
     return run_host({"sh", "-c", fmt::format("nsenter -t {} -n nft {}", installation.pid_of(name), words)});
   };
   const std::string rules = installation.directory() + "/rules";
-  write_file_durably(
-      rules,
-      "table inet mine {\n  chain in {\n    type filter hook input priority 0; policy accept;\n"
-      "    tcp dport { 81, 82 } counter drop\n    ip6 saddr fd00::1 reject\n  }\n}\n"
-      "table ip other {\n  chain out {\n    type nat hook postrouting priority 100;\n"
-      "    oifname \"lo\" masquerade\n  }\n}\n");
+  write_file_durably(rules,
+                     "table inet mine {\n  set bad {\n    type ipv4_addr\n    elements = { 192.0.2.1 }\n  }\n"
+                     "  chain in {\n    type filter hook input priority 0; policy accept;\n"
+                     "    tcp dport { 81, 82 } counter drop\n    ip6 saddr fd00::1 reject\n  }\n}\n"
+                     "table ip other {\n  chain out {\n    type nat hook postrouting priority 100;\n"
+                     "    oifname \"lo\" masquerade\n  }\n}\n");
   const Result set = in_network_of("box", "-f " + rules);
   REQUIRE_MESSAGE(set.status == 0, set.errors);
   const std::string before = in_network_of("box", "list ruleset").out;
