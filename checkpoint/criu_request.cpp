@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "checkpoint/criu_rpc.pb.h"
 #include "checkpoint/failure.h"
+#include "quotas/hierarchy_options.h"
 #include "runtime/restore_moment.h"
 
 namespace holm::checkpoint {
@@ -55,6 +56,7 @@ void perform(rpc::Request request, const CriuWork& work) {
   const auto on_event = [&](const std::string& event, pid_t pid) {
     if (work.on_event) work.on_event(event, pid);
   };
+  const quotas::HierarchyOptions kept;
   Criu criu(work.program, work.lifetime, work.inherited, output.get());
   if (work.on_version) work.on_version(criu.version());
   const rpc::Answer answer = criu.call(request, on_event, {work.watch.fd, look});

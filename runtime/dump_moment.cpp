@@ -8,6 +8,7 @@
 #include "base/sys.h"
 #include "netsetup/container_link.h"
 #include "netsetup/process_sockets.h"
+#include "quotas/hierarchy_options.h"
 #include "runtime/control.h"
 #include "runtime/host_side.h"
 
@@ -101,6 +102,7 @@ void end_forgotten_dump(const Installation& installation, const Observation& see
   const std::string mark = mark_path(installation.paths, seen.name);
   const auto text = read_file_if_exists(mark);
   if (!text) return;
+  ignore_errors([] { quotas::restore_hierarchy_options(); });  // nothing of the container's depends on them
   if (!seen.has_init()) {
     sys::remove_file(mark);
     return;

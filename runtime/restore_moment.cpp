@@ -11,6 +11,7 @@
 #include "base/process.h"
 #include "base/step.h"
 #include "base/sys.h"
+#include "quotas/hierarchy_options.h"
 #include "runtime/container_limits.h"
 #include "runtime/dump_moment.h"
 #include "runtime/host_side.h"
@@ -33,6 +34,7 @@ bool writes_to(pid_t pid, const struct stat& output) {
 }
 
 void kill_criu(const Paths& paths, const std::string& name) {
+  ignore_errors([] { quotas::restore_hierarchy_options(); });  // nothing of the container's depends on them
   const auto output = sys::stat_path(paths.runtime(name) + "/" + kCriuOutput);
   if (output) kill_processes([&](pid_t pid) { return writes_to(pid, *output); });
 }

@@ -376,3 +376,42 @@ TEST_CASE("a container with as many processes as it may have comes back, and may
   CHECK(kernel_limits(installation, "box") == limits);
   CHECK(installation.holm({"exec", "box", "/bin/true"}).status != 0);
 }
+
+TEST_CASE("the host's control groups keep their mount options, whoever is killed meanwhile") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const auto options = [] {
+    std::string found;
+    for (const std::string& line : split(read_file("/proc/self/mountinfo", 16 << 20), '\n'))
+      if (const size_t at = line.find(" - cgroup2 "); at != std::string::npos && found.empty())
+        found = split_words(line.substr(at)).at(3);
+    return found;
+  };
+  const std::string point =
+      run_host({"sh", "-c", "awk '/ - cgroup2 / { print $5; exit }' /proc/self/mountinfo"}).out;
+  const std::string directory(trim(point));
+  if (directory.empty()) return;
+  const std::string before = options();
+  // As systemd has it on every host of its own. A host that has none gets them for a moment.
+  if (run_host({"mount", "-o", "remount,nsdelegate,memory_recursiveprot", directory}).status != 0) return;
+  const std::string all = options();
+  CHECK(all.contains("nsdelegate"));
+  {
+    const Installation installation;
+    const std::string file = installation.directory() + "/box.holm";
+    installation.start("box", shell("while :; do sleep 0.1; done"));
+    installation.holm_ok({"checkpoint", "box"});
+    CHECK(options() == all);
+    suspend_and_go_on(installation, "box");
+    CHECK(options() == all);
+    installation.holm({"checkpoint", "box"}, {{"HOLM_FAULT", "kill:save the cgroups"}});
+    CHECK(eventually([&] { return options() == all; }));
+    installation.holm({"stop", "--checkpoint", "box"});
+    installation.holm({"start", "box"}, {{"HOLM_FAULT", "kill:set up its network namespace"}});
+    installation.holm({"gc"});
+    CHECK(eventually([&] { return options() == all; }));
+  }
+  // With a source: without one, mount(8) adds those that there are.
+  run_host({"mount", "-t", "cgroup2", "-o", "remount" + before.substr(2), "cgroup2", directory});
+  CHECK(options() == before);
+  run_host({"rm", "-f", "/run/holm-cgroup2.options"});
+}
