@@ -98,6 +98,21 @@ void kill_processes(const std::function<bool(pid_t)>& is_meant) {
   }
 }
 
+void reap(int pidfd) {
+  siginfo_t info = {};
+  while (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED) != 0 && errno == EINTR) {
+  }
+}
+
+void kill_and_reap(int pidfd) {
+  sys::pidfd_signal(pidfd, SIGKILL);
+  reap(pidfd);
+}
+
+void spare_when_memory_is_short() noexcept {
+  ignore_errors([] { write_control_file("/proc/self/oom_score_adj", "-900"); });  // without the right to it
+}
+
 std::string find_program(const std::string& name) {
   const char* path = std::getenv("PATH");
   for (const std::string& directory : split(path ? path : "/usr/sbin:/usr/bin:/sbin:/bin", ':')) {

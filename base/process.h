@@ -29,6 +29,11 @@ std::string run_program_or_throw(const std::vector<std::string>& command,
                                  ProgramOutput output = ProgramOutput::capture);
 // Kills the processes that are meant, also those that they start meanwhile, and awaits their ends.
 void kill_processes(const std::function<bool(pid_t)>& is_meant);
+// Waits for the end of our child behind the pidfd, and takes it away: no zombie remains.
+void reap(int pidfd);
+void kill_and_reap(int pidfd);
+// Makes this process one of the last that the kernel kills where memory is short; nothing where it may not.
+void spare_when_memory_is_short() noexcept;
 // The program's path; empty where PATH has none.
 std::string find_program(const std::string& name);
 

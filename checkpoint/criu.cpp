@@ -7,7 +7,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,7 +17,6 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/process.h"
 #include "base/sys.h"
 #include "checkpoint/criu_rpc.pb.h"
@@ -47,8 +45,7 @@ bool is_ignored(std::string_view event) { return event == "network-unlock" || ev
       if (::poll(&caller, 1, 0) != 0) ::_exit(kExitHolmFailed);
     }
     // What it has in its hands would be lost with it when memory is short.
-    if (lifetime == Lifetime::own)
-      ignore_errors([] { write_control_file("/proc/self/oom_score_adj", "-900"); });
+    if (lifetime == Lifetime::own) spare_when_memory_is_short();
     // Ctrl-C at a terminal must not end it in the middle of a process that it has stopped.
     ::setsid();
     // What it restores inherits its keyring: not the host's.
@@ -98,15 +95,13 @@ Criu::Criu(const std::string& program, Lifetime lifetime, const std::vector<int>
 
 Criu::~Criu() {
   socket_.reset();
-  siginfo_t info = {};
   // Without its socket it undoes what it has begun and ends: that is given time before it is killed.
   if (!sys::pidfd_wait_ended(process_.get(), kPatience)) sys::pidfd_signal(process_.get(), SIGKILL);
   // What it was restoring, or tried the kernel with, would wait for it for ever. It has not been waited for:
   // nobody else has its number.
   if (!has_answered_)
     ignore_errors([&] { kill_processes([&](pid_t pid) { return pid != pid_ && ::getsid(pid) == pid_; }); });
-  while (::waitid(P_PIDFD, static_cast<id_t>(process_.get()), &info, WEXITED) != 0 && errno == EINTR) {
-  }
+  reap(process_.get());
 }
 
 // A message of CRIU's; nothing at the end of the stream.

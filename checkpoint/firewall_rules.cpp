@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <grp.h>
 #include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,13 @@ namespace {
 
 constexpr size_t kMaxRules = 32 << 20;
 constexpr unsigned kPatienceSeconds = 60;
+
+// The namespace's root, and nobody on the host.
+void become_root_of(int user_namespace) {
+  sys::set_namespaces(user_namespace, CLONE_NEWUSER, "a container's user namespace");
+  if (::setgroups(0, nullptr) != 0 || ::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)
+    throw Error::system("become a container's root");
+}
 
 // Calls `body` in a child, as nobody comes back from a user namespace, and what is parsed there is not ours.
 std::optional<Error> fails_in_child(const std::function<void()>& body) {
@@ -66,15 +74,18 @@ void check_rules(const std::string& rules) {
 
 }  // namespace
 
-std::string take_firewall_rules(const std::string& images) {
+std::string take_firewall_rules(const std::string& images, const isolation::IdRange& ids_of_container) {
   images::NamespaceIds ids;
   if (!ids.ParseFromString(read_first_message(images + "/ids-1.img"))) return "";
   const std::string image = fmt::format("{}/nftables-{}.img", images, ids.net_ns_id());
   const auto rules = read_file_if_exists(image, kMaxRules);
   if (!rules || rules->empty()) return "";
   check_rules(*rules);
+  UniqueFd user;
+  if (ids_of_container.first != 0) user = isolation::make_user_namespace_fd(ids_of_container);
   const auto failure = fails_in_child([&] {
-    sys::unshare(CLONE_NEWUSER | CLONE_NEWNET, "a network namespace to try firewall rules in");
+    if (user) become_root_of(user.get());
+    sys::unshare(user ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET, "a network namespace to try rules in");
     load(*rules);
   });
   if (failure) return "";
@@ -88,7 +99,7 @@ void load_firewall_rules(pid_t process, const std::string& rules) {
   const auto failure = fails_in_child([&] {
     const bool is_own = sys::stat_fd(user.get(), "a user namespace").st_ino ==
                         sys::stat_fd(sys::open("/proc/self/ns/user", O_RDONLY).get(), "ours").st_ino;
-    if (!is_own) sys::set_namespaces(user.get(), CLONE_NEWUSER, "the container's user namespace");
+    if (!is_own) become_root_of(user.get());
     sys::set_namespaces(network.get(), CLONE_NEWNET, "the container's network namespace");
     load(rules);
   });

@@ -7,11 +7,14 @@
 
 #include <string>
 
+#include "isolation/id_map.h"
+
 namespace holm::checkpoint {
 
 // Takes them out of the images, for load_firewall_rules. Empty where there are none, or where the host's
-// library cannot load them: then they are left to CRIU. Throws where it is no list of rules.
-std::string take_firewall_rules(const std::string& images);
+// library cannot load them, which is tried in a user namespace of the range's (without a first id, of no
+// ids): then they are left to CRIU. Throws where it is no list of rules.
+std::string take_firewall_rules(const std::string& images, const isolation::IdRange& ids);
 // Into the network namespace of that process, with the rights of its user namespace's root alone.
 void load_firewall_rules(pid_t process, const std::string& rules);
 

@@ -6,7 +6,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -16,6 +15,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "base/sys.h"
 #include "base/text.h"
 
@@ -190,12 +190,7 @@ MemorySearch::MemorySearch(const Tree& tree, const FileRules& rules, const Deadl
   answers_ = std::move(read_end);
 }
 
-MemorySearch::~MemorySearch() {
-  ignore_errors([&] { sys::pidfd_signal(process_.get(), SIGKILL); });  // it has ended
-  siginfo_t info = {};
-  while (::waitid(P_PIDFD, static_cast<id_t>(process_.get()), &info, WEXITED) != 0 && errno == EINTR) {
-  }
-}
+MemorySearch::~MemorySearch() { kill_and_reap(process_.get()); }
 
 Findings MemorySearch::take(const Deadline& deadline, bool& is_complete) {
   std::string text;

@@ -194,7 +194,8 @@ void Restore::prepare_images() {
   images_->link_images(original);
   rewrite_images(images_->path(), container_, *host_.cgroup, manifest_.mounts);
   repair_timers(images_->path());
-  firewall_rules_ = take_firewall_rules(images_->path());
+  firewall_rules_ =
+      take_firewall_rules(images_->path(), first_id_ == 0 ? isolation::IdRange{} : container_.identity.ids);
   for (const std::string& level : image_levels(images_->path())) {
     const UniqueFd directory = sys::open(level, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     for (const std::string& name : list_images(level)) {

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,7 +9,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/process.h"
 #include "base/sys.h"
 #include "runtime/settle.h"
 
@@ -29,7 +28,7 @@ constexpr int kAlive = 3;
     for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null.get(), stream);
     ::dup2(alive.release(), kAlive);
     sys::close_range(kAlive + 1);
-    ignore_errors([] { write_control_file("/proc/self/oom_score_adj", "-900"); });  // as CRIU's
+    spare_when_memory_is_short();  // as CRIU is
     if (::chdir("/") != 0) ::_exit(1);
     char byte = 0;
     while (::read(kAlive, &byte, 1) < 0 && errno == EINTR) {
@@ -59,11 +58,6 @@ DumpGuard::DumpGuard(const Installation& installation, const std::string& name) 
   process_ = sys::pidfd_open(child);
 }
 
-DumpGuard::~DumpGuard() {
-  sys::pidfd_signal(process_.get(), SIGKILL);
-  siginfo_t info = {};
-  while (::waitid(P_PIDFD, static_cast<id_t>(process_.get()), &info, WEXITED) != 0 && errno == EINTR) {
-  }
-}
+DumpGuard::~DumpGuard() { kill_and_reap(process_.get()); }
 
 }  // namespace holm::runtime

@@ -6,12 +6,12 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include <cerrno>
 #include <csignal>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "base/step.h"
 #include "base/sys.h"
 #include "isolation/mount_api.h"
@@ -83,13 +83,6 @@ NewProcess clone_init(const ContainerSpec& spec, const UniqueFd& cgroup_v2, Init
     run_init(plan, container_end);
   }
   return {static_cast<pid_t>(pid), UniqueFd(pidfd)};
-}
-
-void kill_and_reap(int pidfd) {
-  sys::pidfd_signal(pidfd, SIGKILL);
-  siginfo_t info = {};
-  while (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED) != 0 && errno == EINTR) {
-  }
 }
 
 // The link of a run that just ended may still be on its way out with its network namespace.
