@@ -69,7 +69,7 @@ TEST_CASE("a whole system with a login shell on its console goes on") {
   terminal.type("echo kept is $kept\n");
   CHECK(terminal.shows("kept is yes"));
   terminal.type("sleep 100; echo slept $((1 + 1))\n");
-  std::this_thread::sleep_for(300ms);
+  std::this_thread::sleep_for(300ms * patience());
   terminal.type("\x03");
   terminal.type("echo alive $((1 + 2))\n");
   CHECK(terminal.shows("alive 3", 5s));

@@ -237,8 +237,10 @@ TEST_CASE(
     if (result.status != 0) CHECK_MESSAGE(result.errors.contains("CRIU"), result.errors);
     scene.runs_on();
   }
-  StoppedCommand command(installation, {"checkpoint", "--timeout", "1s", "box"}, "save the cgroups");
-  CHECK(eventually([&] { return is_stopped(command.pid()); }));
+  // Long enough to come to that step.
+  const std::string limit = std::to_string(patience());
+  StoppedCommand command(installation, {"checkpoint", "--timeout", limit + "s", "box"}, "save the cgroups");
+  REQUIRE_MESSAGE(eventually([&] { return is_stopped(command.pid()); }), command.screen());
   const int count = scene.count();
   const pid_t criu = criu_below(command.pid());
   REQUIRE(criu > 1);
@@ -247,7 +249,7 @@ TEST_CASE(
   ::kill(command.pid(), SIGCONT);
   CHECK(command.wait(20s) == 1);
   CHECK(Clock::now() - begin < 15s * patience());
-  CHECK(command.screen().contains("its processes stood still for 1 s and were not saved"));
+  CHECK(command.screen().contains("its processes stood still for " + limit + " s and were not saved"));
   CHECK(counts_beyond(installation, "box", count));
   scene.goes_on();
   scene.runs_on();

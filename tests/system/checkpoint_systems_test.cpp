@@ -79,7 +79,8 @@ std::vector<std::string> ssh(const std::string& key, const std::string& address)
 class Session {
  public:
   Session(const Installation& installation, const std::string& key)
-      : terminal_(ssh(key, addresses_of(installation, "whole")[0]), {{"TERM", "xterm"}}) {
+      : installation_(installation),
+        terminal_(ssh(key, addresses_of(installation, "whole")[0]), {{"TERM", "xterm"}}) {
     CHECK(terminal_.shows("root@whole:~#", 20s));
     terminal_.type("sleep 12345 & number=0; echo $$ > /root/shell\n");
     const auto shell = [&] { return answer(installation, "whole", "cat /root/shell 2>/dev/null"); };
@@ -95,7 +96,9 @@ class Session {
   }
   void log_out() {
     terminal_.type("fg\n");
-    CHECK(terminal_.shows("sleep 12345"));
+    CHECK(terminal_.shows("sleep 12345"));  // which the shell says before it gives the terminal away
+    const auto job = [&] { return answer(installation_, "whole", "ps -C sleep -o args=,stat="); };
+    CHECK_MESSAGE(eventually([&] { return job().contains('+'); }), job());
     terminal_.type("\x03");
     terminal_.type("echo it ended with $?.; exit 7\n");
     CHECK(terminal_.shows("it ended with 130."));
@@ -103,6 +106,7 @@ class Session {
   }
 
  private:
+  const Installation& installation_;
   PtyProgram terminal_;
   std::string pid_;
   int number_ = 0;

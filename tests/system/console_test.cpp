@@ -254,7 +254,7 @@ TEST_CASE("the console of a whole system is a login shell on its terminal") {
   terminal.type("\n");
   CHECK(terminal.shows("@box:"));
   terminal.type("sleep 100; echo survived $((1 + 1))\n");
-  std::this_thread::sleep_for(300ms);
+  std::this_thread::sleep_for(300ms * patience());
   terminal.type("\x03");  // job control works: it is the controlling terminal of the shell
   terminal.type("echo alive $((1 + 2))\n");
   CHECK(terminal.shows("alive 3", 5s));
