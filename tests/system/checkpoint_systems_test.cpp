@@ -97,8 +97,11 @@ class Session {
   void log_out() {
     terminal_.type("fg\n");
     CHECK(terminal_.shows("sleep 12345"));  // which the shell says before it gives the terminal away
-    const auto job = [&] { return answer(installation_, "whole", "ps -C sleep -o args=,stat="); };
-    CHECK_MESSAGE(eventually([&] { return job().contains('+'); }), job());
+    const auto is_away = [&] {
+      const auto groups = split_words(answer(installation_, "whole", "ps -o pgid=,tpgid= -p " + pid_));
+      return groups.size() == 2 && groups[0] != groups[1];
+    };
+    CHECK(eventually(is_away));
     terminal_.type("\x03");
     terminal_.type("echo it ended with $?.; exit 7\n");
     CHECK(terminal_.shows("it ended with 130."));
