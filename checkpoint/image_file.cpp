@@ -64,14 +64,16 @@ std::string read_first_message(const std::string& path) {
   return take_message(text, at, path);
 }
 
-void write_image(const std::string& path, const ImageFile& image) {
+std::string encode_image(const ImageFile& image) {
   std::string text = image.head;
   for (const std::string& message : image.messages) {
     const auto size = static_cast<uint32_t>(message.size());
     text.append(reinterpret_cast<const char*>(&size), sizeof size);
     text += message;
   }
-  replace_file(path, text);
+  return text;
 }
+
+void write_image(const std::string& path, const ImageFile& image) { replace_file(path, encode_image(image)); }
 
 }  // namespace holm::checkpoint

@@ -17,6 +17,7 @@ struct ImageFile {
 ImageFile read_image(const std::string& path);
 // Its first message, whatever stands behind it.
 std::string read_first_message(const std::string& path);
+std::string encode_image(const ImageFile& image);
 // Replaces it whole.
 void write_image(const std::string& path, const ImageFile& image);
 

@@ -59,7 +59,7 @@ constexpr KnownCause kCauses[] = {
      "end that process, or start it without secret memory"},
     {save, "Can't lookup mount=* for fd=* path=*", {},
      "the open file '{3}' (file descriptor {2}) lies on a mount outside of the container",
-     "give the program the console, a pipe or /dev/null instead of a file of the host"},
+     "give the program the console, a pipe or /dev/null instead of a file of the host", Role::passing},  // or is a message queue that was just made
     {save, "Open files on overmounted mounts are not supported yet; mount=* fd=* path=*", {},
      "the open file '{3}' (file descriptor {2}) is hidden by a later mount over it",
      "unmount what covers it, or restart the program that holds it"},

@@ -55,6 +55,7 @@ class Preflight {
   Tree tree_;
   std::vector<MountNamespace> mounts_;
   ExternalObjects externals_;
+  QueueObjects queues_;
   HostNeeds needs_;
   Findings findings_;
   std::vector<pid_t> in_groups_;
@@ -88,16 +89,20 @@ void Preflight::look_at_mounts() {
   if (mounts_.empty()) throw runtime::not_running(container_.name);
   externals_ = find_external_objects(init_, in_groups_, container_.config.spec);
   add(judge_mounts(mounts_, points_of(externals_)));
-  add(find_message_queues(mounts_.front()));
+  queues_ = find_queue_mounts(mounts_, points_of(externals_));
 }
 
 void Preflight::look_inside() {
   FileRules rules = file_rules(tree_, mounts_);
   rules.console = externals_.console;
+  if (queues_.mount) rules.queues = queues_.mount->device;
   rules.given_pipes.insert(externals_.pipes.begin(), externals_.pipes.end());
   MemorySearch memory(tree_, rules, deadline_);
   HeldFiles held = find_held_files(tree_, rules, deadline_);
   add(std::move(held.findings));
+  queues_.are_open = !held.queues.empty();
+  for (const auto& [mount, inode] : held.queues)
+    queues_.externals.push_back(queue_file_external(mount, inode));
   const SocketLists lists = list_sockets(tree_, held.sockets, deadline_);
   add(judge_sockets(held.sockets, lists));
   for (const NetworkLink& link : lists.links)
@@ -131,6 +136,7 @@ void Preflight::look_at_host() {
 PreflightReport Preflight::report() {
   PreflightReport report;
   report.is_complete = is_complete_;
+  report.queues = std::move(queues_);
   const size_t level = tree_.init().inside.empty() ? 0 : tree_.init().inside.size() - 1;
   std::set<std::tuple<pid_t, std::string, std::string>> told;
   for (auto& [process, finding] : findings_) {

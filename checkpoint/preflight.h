@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/message_queues.h"
 #include "runtime/container_store.h"
 #include "runtime/observe.h"
 
@@ -28,7 +29,8 @@ struct PreflightReport {
   std::vector<Obstacle> obstacles;  // the save, or the restore after it, would fail
   std::vector<Obstacle> warnings;   // it would be saved, but something of it is lost
   std::vector<Obstacle> delays;     // the save would wait for it
-  bool is_complete = true;          // false: it looked as long as it may, or found more than anybody reads
+  QueueObjects queues;
+  bool is_complete = true;  // false: it looked as long as it may, or found more than anybody reads
 };
 
 // Reads the host's /proc and the sockets' lists of the container's network namespaces: no process is stopped

@@ -30,11 +30,15 @@ constexpr size_t kMaxFdinfo = 256 << 10;
 // of /proc is followed to the open file, not by its path.
 std::optional<HeldFile> look_at(int directory, const std::string& name, std::string link) {
   struct statx status = {};
-  if (::statx(directory, name.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MNT_ID,
-              &status) != 0)
+  if (::statx(directory, name.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_EMPTY_PATH,
+              STATX_TYPE | STATX_INO | STATX_MNT_ID, &status) != 0)
     return std::nullopt;
-  return HeldFile{std::move(link), status.stx_mode, ::makedev(status.stx_rdev_major, status.stx_rdev_minor),
-                  ::makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_mnt_id};
+  return HeldFile{std::move(link),
+                  status.stx_mode,
+                  ::makedev(status.stx_rdev_major, status.stx_rdev_minor),
+                  ::makedev(status.stx_dev_major, status.stx_dev_minor),
+                  status.stx_mnt_id,
+                  status.stx_ino};
 }
 
 bool has_huge_pages() {
@@ -66,6 +70,7 @@ class Search {
   void add_process(const Task& task);
   void add_descriptor(const Task& task, int directory, int information, int descriptor);
   void add_socket(const Task& task, int directory, int descriptor, uint64_t inode);
+  void add_queue(const Task& task, int directory, int descriptor, const HeldFile& seen);
   void add_pipe(const Task& task, int information, int descriptor, const std::string& link);
   void find_other_ends();
   void add(pid_t process, const std::optional<Finding>& finding, const std::string& place);
@@ -132,7 +137,9 @@ void Search::add_descriptor(const Task& task, int directory, int information, in
   const std::string place = fmt::format("descriptor {}", descriptor);
   const auto fdinfo = [&] { return read_begin(information, name, kMaxFdinfo).value_or(""); };
   if (link.front() == '/') {
-    if (const auto file = look_at(directory, name, link)) add(task.pid, judge_file(*file, rules_), place);
+    const auto file = look_at(directory, name, link);
+    if (file) add(task.pid, judge_file(*file, rules_), place);
+    if (file && is_message_queue(*file, rules_)) add_queue(task, directory, descriptor, *file);
   } else if (const auto inode = object_number(link, "socket")) {
     add_socket(task, directory, descriptor, *inode);
   } else if (link.starts_with("pipe:[")) {
@@ -163,6 +170,21 @@ void Search::add_socket(const Task& task, int directory, int descriptor, uint64_
   HeldSocket& socket = result_.sockets[inode];
   socket = {task.pid, descriptor, protocol.data()};
   add(task.pid, judge_protocol(socket.protocol), fmt::format("descriptor {}", descriptor));
+}
+
+// Reading its state takes no message. As with sockets, it may be another file by now.
+void Search::add_queue(const Task& task, int directory, int descriptor, const HeldFile& seen) {
+  const UniqueFd own(::openat(directory, std::to_string(descriptor).c_str(), O_PATH | O_CLOEXEC));
+  const auto file = own ? look_at(own.get(), "", seen.link) : std::nullopt;
+  if (!file || !is_message_queue(*file, rules_)) return;
+  result_.queues.emplace(file->mount, file->inode);
+  const UniqueFd queue(
+      ::open(fmt::format("/proc/self/fd/{}", own.get()).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  std::array<char, 256> text;
+  const ssize_t size = queue ? ::read(queue.get(), text.data(), text.size()) : -1;
+  if (size > 0)
+    add(task.pid, judge_queue({text.data(), static_cast<size_t>(size)}),
+        fmt::format("descriptor {}", descriptor));
 }
 
 void Search::add_pipe(const Task& task, int information, int descriptor, const std::string& link) {

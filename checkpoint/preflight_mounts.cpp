@@ -1,11 +1,7 @@
 #include "checkpoint/preflight_mounts.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <linux/openat2.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <array>
@@ -13,6 +9,7 @@
 #include <set>
 
 #include "base/text.h"
+#include "quotas/block_device.h"
 
 namespace holm::checkpoint {
 namespace {
@@ -161,13 +158,6 @@ void index_namespace(const std::vector<ListedMount>& mounts, MountIndex& index) 
   }
 }
 
-UniqueFd open_cached(int root, const char* path) {
-  struct open_how how = {};
-  how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_CACHED;
-  return UniqueFd(static_cast<int>(::syscall(SYS_openat2, root, path, &how, sizeof how)));
-}
-
 }  // namespace
 
 std::vector<ListedMount> parse_listed_mounts(std::string_view mountinfo) {
@@ -228,24 +218,21 @@ std::vector<MountNamespace> read_mount_namespaces(const Tree& tree, const Deadli
   return namespaces;
 }
 
-// Each queue makes the directory 20 bytes larger, which an empty one has twice (the kernel's ipc/mqueue.c).
-Findings find_message_queues(const MountNamespace& of_init) {
-  constexpr uint64_t kEmpty = 40;
-  const UniqueFd root(
-      ::open(fmt::format("/proc/{}/root", of_init.process).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  for (const ListedMount& mount : of_init.mounts) {
-    if (mount.entry.type != "mqueue" || !root) continue;
-    const UniqueFd place = open_cached(root.get(), mount.entry.point.c_str());
-    struct statx status = {};
-    if (!place ||
-        ::statx(place.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE | STATX_MNT_ID, &status) != 0)
-      continue;
-    if (status.stx_mnt_id == mount.entry.id && status.stx_size > kEmpty)
-      return {{0,
-               {Severity::obstacle, fmt::format("message queues in '{}'", shortened(mount.entry.point)),
-                "CRIU does not save POSIX message queues", "remove them: they are files there"}}};
-  }
-  return {};
+QueueObjects find_queue_mounts(const std::vector<MountNamespace>& namespaces,
+                               const std::unordered_set<std::string>& external) {
+  QueueObjects found;
+  std::set<std::string> points;
+  for (const MountNamespace& one : namespaces)
+    for (const ListedMount& mount : one.mounts) {
+      if (mount.entry.type != "mqueue" || external.contains(mount.entry.point)) continue;
+      points.insert(mount.entry.point);
+      const auto device = quotas::parse_device_number(mount.entry.device);
+      if (&one == &namespaces.front() && mount.entry.root == "/" && device && !found.mount)
+        found.mount =
+            QueueObjects::Mount{mount.entry.id, mount.entry.point, ::makedev(device->major, device->minor)};
+    }
+  for (const std::string& point : points) found.externals.push_back(queue_mount_external(point));
+  return found;
 }
 
 }  // namespace holm::checkpoint

@@ -8,6 +8,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "checkpoint/message_queues.h"
 #include "checkpoint/preflight_finding.h"
 #include "checkpoint/preflight_processes.h"
 #include "quotas/mountinfo.h"
@@ -47,7 +48,8 @@ MountIndex index_mounts(const std::vector<MountNamespace>& namespaces);
 std::vector<MountNamespace> read_mount_namespaces(const Tree& tree, const Deadline& deadline,
                                                   bool& is_complete);
 
-// POSIX message queues that no process has open (mq_open(3)): CRIU saves none.
-Findings find_message_queues(const MountNamespace& of_init);
+// Mounts of POSIX message queues (mq_open(3)), and how CRIU is told to pass them over.
+QueueObjects find_queue_mounts(const std::vector<MountNamespace>& namespaces,
+                               const std::unordered_set<std::string>& external);
 
 }  // namespace holm::checkpoint

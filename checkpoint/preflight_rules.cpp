@@ -8,6 +8,7 @@
 #include <array>
 
 #include "base/text.h"
+#include "checkpoint/message_queues.h"
 #include "checkpoint/preflight_files.h"
 
 namespace holm::checkpoint {
@@ -149,6 +150,7 @@ std::optional<Finding> judge_file(const HeldFile& file, const FileRules& rules) 
     return std::nullopt;
   if (auto node = judge_node(file.mode, file.device)) return node;
   if (S_ISREG(file.mode) && file.file_system == rules.shared_memory) return std::nullopt;
+  if (is_message_queue(file, rules)) return std::nullopt;
   const std::string name = fmt::format("file '{}'", shortened(file.link));
   const auto refuse = [&](const char* why, const char* cure) {
     return Finding{Severity::obstacle, name, why, cure};
@@ -166,8 +168,21 @@ std::optional<Finding> judge_file(const HeldFile& file, const FileRules& rules) 
     return refuse("it has huge pages, of which this host has none, and CRIU does not know it again",
                   "let the host have some: vm.nr_hugepages");
   }
-  return refuse("it is on no mount of the container: given from outside, a message queue, or unmounted",
-                kEndIt);
+  return refuse(
+      "it is on no mount of the container: given from outside, unmounted, or a message queue without "
+      "a mount of its file system",
+      kEndIt);
+}
+
+bool is_message_queue(const HeldFile& file, const FileRules& rules) {
+  return S_ISREG(file.mode) && rules.queues == file.file_system;
+}
+
+std::optional<Finding> judge_queue(const std::string& text) {
+  if (parse_queue_state(text).notified == 0) return std::nullopt;
+  return Finding{Severity::obstacle, "message queue",
+                 "a process awaits a notification of it (mq_notify), which cannot be saved",
+                 "try again when it has come, or end what awaits it"};
 }
 
 std::optional<Finding> judge_namespace_file(std::string_view link, const FileRules& rules) {

@@ -21,6 +21,7 @@
 #include "checkpoint/host_facts.h"
 #include "checkpoint/image_repair.h"
 #include "checkpoint/image_terminals.h"
+#include "checkpoint/message_queues.h"
 #include "checkpoint/pre_dump.h"
 #include "checkpoint/process_list.h"
 #include "checkpoint/store.h"
@@ -46,7 +47,7 @@ using Clock = std::chrono::steady_clock;
 // For a look that CRIU repeats while the processes stand still.
 constexpr std::chrono::milliseconds kPatience(1000);
 // Before it is tried again where a state stood in the way that soon ends by itself, such as a message to
-// journald that this has not read yet.
+// journald that this has not read yet, or that began after the look for obstacles.
 constexpr std::chrono::milliseconds kPauses[] = {std::chrono::milliseconds(100),
                                                  std::chrono::milliseconds(400)};
 
@@ -86,6 +87,7 @@ class Save {
   const FileLock& lock_;
   DumpTarget target_;
   ExternalObjects externals_;
+  QueueObjects queues_;
   std::optional<ContainerClocks> clocks_;
   SaveReport report_;
   std::optional<Clock::time_point> give_up_;  // while its processes stand still
@@ -110,6 +112,7 @@ std::vector<Obstacle> Save::lasting_obstacles() {
   const auto look = [&] {
     PreflightReport found = preflight(installation_, target_.container, target_.seen, kPatience);
     report_.losses = std::move(found.warnings);
+    queues_ = std::move(found.queues);
     return std::move(found.obstacles);
   };
   std::vector<Obstacle> lasting = look();
@@ -167,7 +170,8 @@ void Save::fill_request(rpc::Options& request) const {
   fill_common_options(request);
   request.set_tcp_skip_in_flight(true);
   request.set_ghost_limit(UINT32_MAX);  // deleted files that are still open come along
-  for (const std::string& external : externals_.options) request.add_external(external);
+  for (const auto* externals : {&externals_.options, &queues_.externals})
+    for (const std::string& external : *externals) request.add_external(external);
   for (const SavedLink& link : report_.manifest.links)
     request.add_external(fmt::format("netdev[{}]:{}", link.name, link.name));
 }
@@ -184,6 +188,7 @@ void Save::dump(Draft& draft) {
     Interruption::check();
     std::this_thread::sleep_for(pause);
     draft.empty_images();
+    step("look for obstacles", [&] { refuse_obstacles(lasting_obstacles()); });
   }
   try_to_dump(draft, parent);
 }
@@ -221,6 +226,8 @@ void Save::when_dumped(Draft& draft, runtime::DumpMoment& moment) {
   netsetup::leave_tcp_repair(target_.cgroup->processes());
   step("save the cgroups",
        [&] { report_.manifest.groups = quotas::save_groups(*target_.cgroup, report_.manifest.first_id); });
+  step("save the message queues",
+       [&] { save_queues(target_.seen.state->init.pid, *target_.cgroup, queues_, draft.images()); });
   if (report_.manifest.files != Files::in_place)
     step("note what it has counted",
          [&] { report_.manifest.counters = runtime::counters_to_take_along(installation_, target_.seen); });
@@ -252,6 +259,7 @@ void Save::complete(Draft& draft) {
       set_saved_clocks(draft.images(), *clocks_);
     });
   step("keep the memory that was saved before", [&] { keep_pre_dumps(draft.directory()); });
+  step("name the message queues", [&] { name_queues(draft.images()); });
   step("name the terminals", [&] { name_terminals_of_sessions(draft.images()); });
   report_.manifest.saved_at = std::time(nullptr);
   step("digest the parts", [&] {

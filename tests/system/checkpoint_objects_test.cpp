@@ -23,7 +23,7 @@ constexpr const char* kDirectory = "/root/objects";
 constexpr const char* kNoNetwork = "[[network]]\nmode = \"none\"\n";
 
 // What CRIU 4.2 has no images for: refused before anything is frozen.
-const std::vector<std::string> kRefused = {"pipe_packets", "posix_queue",
+const std::vector<std::string> kRefused = {"pipe_packets", "posix_queue_notification",
                                            "unix_pending_connection_with_data"};
 // What it brings back otherwise: an eventfd whose reads take all, a job without its session's terminal, a
 // relative sleep that ends with EINTR.

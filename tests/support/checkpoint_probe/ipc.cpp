@@ -2,13 +2,16 @@
 #include <fcntl.h>
 #include <mqueue.h>
 #include <semaphore.h>
+#include <sys/epoll.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 
 #include "object.h"
@@ -119,38 +122,133 @@ class MessageQueue : public Object {
   int id_ = -1;
 };
 
+// mq_open(3). With `is_removed` nobody else can open it.
 class PosixQueue : public Object {
  public:
+  explicit PosixQueue(bool is_removed) : is_removed_(is_removed) {}
   void set_up() override {
     tear_down();
     mq_attr attributes = {};
     attributes.mq_maxmsg = 5;
     attributes.mq_msgsize = 100;
-    queue_ = ::mq_open(name().c_str(), O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK, 0600, &attributes);
+    queue_ = ::mq_open(name().c_str(), O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK, 0640, &attributes);
     if (queue_ < 0 && errno == ENOSYS) throw Skipped("no POSIX queues");
     must(queue_, "mq_open");
+    if (is_removed_) tear_down();
+    epoll_ = Fd(must(::epoll_create1(0), "epoll_create1"));
+    epoll_event event = {};
+    event.events = EPOLLIN;
+    must(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, queue_, &event), "epoll_ctl");
   }
   void change(int round) override {
-    for (unsigned i = 0; i < 3; ++i) {
-      const std::string message = text("message ", i, " of ", round);
-      must(::mq_send(queue_, message.data(), message.size(), i), "mq_send");
+    for (unsigned i = 0; i < 5; ++i) {
+      const std::string message = i == 1 ? "" : text("message ", i, " of ", round);
+      must(::mq_send(queue_, message.data(), message.size(), i / 2), "mq_send");
     }
   }
   void verify(int round) override {
-    for (unsigned i = 3; i-- > 0;) {
+    epoll_event event = {};
+    expect_equal("events", must(::epoll_wait(epoll_.get(), &event, 1, 0), "epoll_wait"), 1);
+    expect(::mq_send(queue_, "x", 1, 0) < 0 && errno == EAGAIN, "there is room for one more");
+    for (const unsigned i : {4U, 2U, 3U, 0U, 1U}) {
       char data[100];
       unsigned priority = 0;
       const ssize_t size = must(::mq_receive(queue_, data, sizeof data, &priority), "mq_receive");
       expect_equal("message", std::string(data, static_cast<size_t>(size)),
-                   text("message ", i, " of ", round));
-      expect_equal("priority", priority, i);
+                   i == 1 ? "" : text("message ", i, " of ", round));
+      expect_equal("priority", priority, i / 2);
     }
+    expect(::mq_send(queue_, std::string(101, 'x').c_str(), 101, 0) < 0 && errno == EMSGSIZE,
+           "a longer message fits");
+    expect_equal("events", must(::epoll_wait(epoll_.get(), &event, 1, 0), "epoll_wait"), 0);
+    const mqd_t same = ::mq_open(name().c_str(), O_RDWR);
+    if (is_removed_) return expect(same < 0 && errno == ENOENT, "it has a name again");
+    struct stat status = {};
+    must(::fstat(must(same, "mq_open"), &status), "fstat");
+    expect_equal("mode", status.st_mode & 0777, 0640);
+    ::mq_close(same);
   }
   void tear_down() override { ::mq_unlink(name().c_str()); }
 
  private:
-  static std::string name() { return "/" + unique_name("queue"); }
+  std::string name() const { return "/" + unique_name(is_removed_ ? "removed" : "queue"); }
+  bool is_removed_;
   mqd_t queue_ = -1;
+  Fd epoll_;
+};
+
+// Two queues that a thread waits for: one that is empty, and one that is full.
+class AwaitedQueues : public Object {
+ public:
+  void set_up() override {
+    tear_down();
+    empty_ = open_queue(true);
+    full_ = open_queue(false);
+    must(::mq_send(full_, "first", 5, 0), "mq_send");
+  }
+  void change(int) override {
+    reader_.begin([this] { got_ = receive(empty_); });
+    writer_.begin([this] { must(::mq_send(full_, "second", 6, 0), "mq_send"); });
+    for (const ServiceThread* thread : {&reader_, &writer_})
+      await("sleep of who waits", [thread] { return thread_state(thread->id()) == 'S'; });
+  }
+  void verify(int) override {
+    expect(reader_.is_busy() && writer_.is_busy(), "nobody waits any more");
+    must(::mq_send(empty_, "hello", 5, 0), "mq_send");
+    reader_.finish();
+    expect_equal("message", got_, "hello");
+    expect_equal("message", receive(full_), "first");
+    writer_.finish();
+    expect_equal("message", receive(full_), "second");
+    must(::mq_send(full_, "first", 5, 0), "mq_send");
+  }
+  void tear_down() override {
+    for (const bool is_empty : {true, false}) ::mq_unlink(name(is_empty).c_str());
+  }
+
+ private:
+  static std::string name(bool is_empty) { return "/" + unique_name(is_empty ? "empty" : "full"); }
+  static mqd_t open_queue(bool is_empty) {
+    mq_attr attributes = {};
+    attributes.mq_maxmsg = 1;
+    attributes.mq_msgsize = 8;
+    const mqd_t queue = ::mq_open(name(is_empty).c_str(), O_RDWR | O_CREAT | O_EXCL, 0600, &attributes);
+    if (queue < 0 && errno == ENOSYS) throw Skipped("no POSIX queues");
+    return must(queue, "mq_open");
+  }
+  static std::string receive(mqd_t queue) {
+    char data[8];
+    const ssize_t size = must(::mq_receive(queue, data, sizeof data, nullptr), "mq_receive");
+    return {data, static_cast<size_t>(size)};
+  }
+  mqd_t empty_ = -1, full_ = -1;
+  std::string got_;
+  ServiceThread reader_, writer_;
+};
+
+class NotifyingQueue : public Object {
+ public:
+  void set_up() override {
+    tear_down();
+    queue_ = ::mq_open(name().c_str(), O_RDWR | O_CREAT | O_EXCL, 0600, nullptr);
+    if (queue_ < 0 && errno == ENOSYS) throw Skipped("no POSIX queues");
+    must(queue_, "mq_open");
+    must(::mq_notify(queue_, &nothing_), "mq_notify");
+  }
+  void change(int) override {}
+  void verify(int) override {
+    expect(::mq_notify(queue_, &nothing_) < 0 && errno == EBUSY, "nobody is registered any more");
+  }
+  void tear_down() override { ::mq_unlink(name().c_str()); }
+
+ private:
+  static std::string name() { return "/" + unique_name("notifying"); }
+  mqd_t queue_ = -1;
+  const sigevent nothing_ = [] {
+    sigevent event = {};
+    event.sigev_notify = SIGEV_NONE;
+    return event;
+  }();
 };
 
 // sem_open(3), with a thread that waits for it.
@@ -196,8 +294,13 @@ class NamedSemaphore : public Object {
 };
 
 constexpr Kind kKinds[] = {
-    {"sysv_shared_memory", make<SharedSegments>}, {"sysv_semaphores", make<Semaphores>},
-    {"sysv_queue", make<MessageQueue>},           {"posix_queue", make<PosixQueue>},
+    {"sysv_shared_memory", make<SharedSegments>},
+    {"sysv_semaphores", make<Semaphores>},
+    {"sysv_queue", make<MessageQueue>},
+    {"posix_queue", make<PosixQueue, false>},
+    {"posix_queue_removed", make<PosixQueue, true>},
+    {"posix_queue_awaited", make<AwaitedQueues>},
+    {"posix_queue_notification", make<NotifyingQueue>},
     {"named_semaphore", make<NamedSemaphore>},
 };
 
