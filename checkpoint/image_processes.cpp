@@ -42,7 +42,13 @@ void reduce_scheduling(images::Thread& thread) {
   thread.set_sched_prio(0);
 }
 
+// Each has all of them: what is not in the image would be the monitor's.
 void reduce_limits(images::ResourceLimits& limits, const ProcessRights& rights) {
+  for (int number = limits.rlimits_size(); rights.limits.contains(number); ++number) {
+    images::ResourceLimit& added = *limits.add_rlimits();
+    added.set_cur(rights.limits.at(number).rlim_cur);
+    added.set_max(rights.limits.at(number).rlim_max);
+  }
   for (int number = 0; number < limits.rlimits_size(); ++number) {
     images::ResourceLimit& limit = *limits.mutable_rlimits(number);
     const auto bound = rights.limits.find(number);
@@ -66,7 +72,7 @@ ProcessRights process_rights(const runtime::ContainerSpec& spec) {
 void reduce_process(images::Core& core, const ProcessRights& rights, SeccompRoots& roots) {
   if (core.has_tc()) {
     images::Task& task = *core.mutable_tc();
-    if (task.has_rlimits()) reduce_limits(*task.mutable_rlimits(), rights);
+    reduce_limits(*task.mutable_rlimits(), rights);
     if (task.oom_score_adj() < 0) task.set_oom_score_adj(0);
     task.clear_old_seccomp_mode();
     task.clear_old_seccomp_filter();

@@ -70,20 +70,31 @@ bool is_known_empty(pid_t init, const QueueObjects::Mount& mount) {
   return is_empty;
 }
 
-// Adds one descriptor of ours for each queue that a process has open.
-void find_open_queues(pid_t process, dev_t device, std::map<ino_t, UniqueFd>& found) {
-  const std::string directory = fmt::format("/proc/{}/fd", process);
-  for (const std::string& number : list_directory(directory)) {
-    const UniqueFd file(::open((directory + "/" + number).c_str(), O_PATH | O_CLOEXEC));
-    struct statx status = {};  // without a question to a FUSE server of the container's
-    if (!file ||
-        ::statx(file.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &status) != 0)
-      continue;
-    const bool is_queue =
-        S_ISREG(status.stx_mode) && ::makedev(status.stx_dev_major, status.stx_dev_minor) == device;
-    if (is_queue && !found.contains(status.stx_ino))
-      found[status.stx_ino] = sys::open(fmt::format("/proc/self/fd/{}", file.get()), O_RDWR | O_NONBLOCK);
+// Calls `visit` with a path and what statx(2) says of each descriptor that is a queue.
+template <class Visit>
+void each_open_queue(const std::vector<pid_t>& processes, dev_t device, Visit&& visit) {
+  for (const pid_t process : processes) {
+    const std::string directory = fmt::format("/proc/{}/fd", process);
+    for (const std::string& number : list_directory(directory)) {
+      const UniqueFd file(::open((directory + "/" + number).c_str(), O_PATH | O_CLOEXEC));
+      struct statx status = {};
+      constexpr int kAtOnce =
+          AT_EMPTY_PATH | AT_STATX_DONT_SYNC;  // no FUSE server of the container's is asked
+      if (file && ::statx(file.get(), "", kAtOnce, STATX_TYPE | STATX_INO | STATX_MNT_ID, &status) == 0 &&
+          S_ISREG(status.stx_mode) && ::makedev(status.stx_dev_major, status.stx_dev_minor) == device)
+        visit(fmt::format("/proc/self/fd/{}", file.get()), status);
+    }
   }
+}
+
+// One descriptor of ours for each that a process has open.
+std::map<ino_t, UniqueFd> find_open_queues(const std::vector<pid_t>& processes, const QueueObjects& found) {
+  std::map<ino_t, UniqueFd> open;
+  if (!found.are_open || !found.mount) return open;
+  each_open_queue(processes, found.mount->device, [&](const std::string& path, const struct statx& status) {
+    if (!open.contains(status.stx_ino)) open[status.stx_ino] = sys::open(path, O_RDWR | O_NONBLOCK);
+  });
+  return open;
 }
 
 std::vector<OpenQueue> open_all(std::map<ino_t, UniqueFd> open) {
@@ -274,12 +285,20 @@ QueueState parse_queue_state(const std::string& text) {
   return state;
 }
 
+std::vector<std::string> queue_file_externals(const std::vector<pid_t>& processes,
+                                              const QueueObjects& found) {
+  std::set<std::string> externals;
+  if (found.are_open && found.mount)
+    each_open_queue(processes, found.mount->device, [&](const std::string&, const struct statx& status) {
+      externals.insert(queue_file_external(status.stx_mnt_id, status.stx_ino));
+    });
+  return {externals.begin(), externals.end()};
+}
+
 void save_queues(pid_t init, const quotas::Cgroup& cgroup, const QueueObjects& found,
                  const std::string& images) {
   if (!found.are_open && found.mount && is_known_empty(init, *found.mount)) return;
-  std::map<ino_t, UniqueFd> open;
-  if (found.are_open && found.mount)
-    for (const pid_t process : cgroup.processes()) find_open_queues(process, found.mount->device, open);
+  std::map<ino_t, UniqueFd> open = find_open_queues(cgroup.processes(), found);
   const ContainerNamespaces namespaces(init, "ipc");
   const std::string answer = in_child("save message queues", [&] {
     ignore_signals();

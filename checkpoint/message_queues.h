@@ -15,8 +15,8 @@
 namespace holm::checkpoint {
 
 // CRIU's names for what it is told to pass over.
-std::string queue_mount_external(const std::string& point);          // of a mount of theirs
-std::string queue_file_external(uint64_t mount_id, uint64_t inode);  // of mq_open(3)'s descriptor
+std::string queue_mount_external(const std::string& point);
+std::string queue_file_external(uint64_t mount_id, uint64_t inode);
 
 // How many bytes of messages a checkpoint can have.
 inline constexpr uint64_t kMaxQueued = 48 << 20;
@@ -35,10 +35,13 @@ struct QueueObjects {
     std::string point;
     dev_t device = 0;
   };
-  std::vector<std::string> externals;  // as CRIU is told of them
+  std::vector<std::string> externals;  // their mounts, as CRIU is told of them
   std::optional<Mount> mount;          // of their file system, where init has one
   bool are_open = false;               // a process has one open
 };
+
+// The same of all that these processes have open, which stand still: each queue is one.
+std::vector<std::string> queue_file_externals(const std::vector<pid_t>& processes, const QueueObjects& found);
 
 // Writes their image into `images`, none where there are no queues. The container's processes stand still,
 // but their groups are not frozen: a message can only be taken out and put back, which is done in the

@@ -100,9 +100,7 @@ void Preflight::look_inside() {
   MemorySearch memory(tree_, rules, deadline_);
   HeldFiles held = find_held_files(tree_, rules, deadline_);
   add(std::move(held.findings));
-  queues_.are_open = !held.queues.empty();
-  for (const auto& [mount, inode] : held.queues)
-    queues_.externals.push_back(queue_file_external(mount, inode));
+  queues_.are_open = held.has_queues;
   const SocketLists lists = list_sockets(tree_, held.sockets, deadline_);
   add(judge_sockets(held.sockets, lists));
   for (const NetworkLink& link : lists.links)

@@ -31,14 +31,10 @@ constexpr size_t kMaxFdinfo = 256 << 10;
 std::optional<HeldFile> look_at(int directory, const std::string& name, std::string link) {
   struct statx status = {};
   if (::statx(directory, name.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_EMPTY_PATH,
-              STATX_TYPE | STATX_INO | STATX_MNT_ID, &status) != 0)
+              STATX_TYPE | STATX_MNT_ID, &status) != 0)
     return std::nullopt;
-  return HeldFile{std::move(link),
-                  status.stx_mode,
-                  ::makedev(status.stx_rdev_major, status.stx_rdev_minor),
-                  ::makedev(status.stx_dev_major, status.stx_dev_minor),
-                  status.stx_mnt_id,
-                  status.stx_ino};
+  return HeldFile{std::move(link), status.stx_mode, ::makedev(status.stx_rdev_major, status.stx_rdev_minor),
+                  ::makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_mnt_id};
 }
 
 bool has_huge_pages() {
@@ -177,7 +173,7 @@ void Search::add_queue(const Task& task, int directory, int descriptor, const He
   const UniqueFd own(::openat(directory, std::to_string(descriptor).c_str(), O_PATH | O_CLOEXEC));
   const auto file = own ? look_at(own.get(), "", seen.link) : std::nullopt;
   if (!file || !is_message_queue(*file, rules_)) return;
-  result_.queues.emplace(file->mount, file->inode);
+  result_.has_queues = true;
   const UniqueFd queue(
       ::open(fmt::format("/proc/self/fd/{}", own.get()).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   std::array<char, 256> text;

@@ -6,12 +6,10 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
-#include <utility>
 #include <vector>
 
 #include "checkpoint/preflight_finding.h"
@@ -40,7 +38,6 @@ struct HeldFile {
   dev_t device = 0;  // of a node
   dev_t file_system = 0;
   uint64_t mount = 0;
-  uint64_t inode = 0;
 };
 
 // Each answers nothing where CRIU takes it. `object` is left to the caller but for a beginning of it.
@@ -69,7 +66,7 @@ struct HeldSocket {
 struct HeldFiles {
   Findings findings;
   std::unordered_map<uint64_t, HeldSocket> sockets;  // by inode
-  std::set<std::pair<uint64_t, uint64_t>> queues;    // mount and inode of each message queue
+  bool has_queues = false;                           // message queues are among them
   bool is_complete = true;
 };
 // Looks at the descriptors, directories and programs of all of them.

@@ -253,7 +253,10 @@ void Restore::restore_processes() {
     runtime::container_cgroup(paths, number)->kill_all(std::chrono::seconds(10));
   });
   const runtime::RestoreMoment moment(installation_.paths, container_.name);
-  step("restore the processes", [&] { perform(std::move(request), work); });
+  step("restore the processes", [&] {
+    const isolation::UnlimitedNamespaces unlimited;  // its processes' limits are in the images
+    perform(std::move(request), work);
+  });
   if (!container_.config.spec.mounts.empty()) ::umount2(kBinds, MNT_DETACH);
   step("await the freeze", [&] { host_.cgroup->freeze(); });
   step("check what was restored",

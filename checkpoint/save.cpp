@@ -170,7 +170,8 @@ void Save::fill_request(rpc::Options& request) const {
   fill_common_options(request);
   request.set_tcp_skip_in_flight(true);
   request.set_ghost_limit(UINT32_MAX);  // deleted files that are still open come along
-  for (const auto* externals : {&externals_.options, &queues_.externals})
+  const auto queues = queue_file_externals(target_.cgroup->processes(), queues_);
+  for (const auto* externals : {&externals_.options, &queues_.externals, &queues})
     for (const std::string& external : *externals) request.add_external(external);
   for (const SavedLink& link : report_.manifest.links)
     request.add_external(fmt::format("netdev[{}]:{}", link.name, link.name));
@@ -194,10 +195,6 @@ void Save::dump(Draft& draft) {
 }
 
 void Save::try_to_dump(Draft& draft, const std::string& parent) {
-  rpc::Request request;
-  request.set_type(rpc::DUMP);
-  fill_request(*request.mutable_opts());
-  if (!parent.empty()) set_parent(*request.mutable_opts(), parent);
   runtime::DumpMoment moment(installation_, target_.container, target_.seen,
                              runtime::DumpMoment::Links::silent);
   std::optional<Clock::time_point> stand;
@@ -206,11 +203,17 @@ void Save::try_to_dump(Draft& draft, const std::string& parent) {
     stand = Clock::now();
     clocks_ = read_container_clocks(target_.seen.state->init.pid);
   };
+  // What CRIU is to pass over must not change any more when it is told.
+  if (queues_.are_open && moment.freeze()) come_to_stand();
+  rpc::Request request;
+  request.set_type(rpc::DUMP);
+  fill_request(*request.mutable_opts());
+  if (!parent.empty()) set_parent(*request.mutable_opts(), parent);
   CriuWork work = dump_work(target_, lock_, draft.images());
   work.on_version = [&](const std::string& version) { report_.manifest.host.criu = version; };
   work.watch.look = [&] { check_time(); };
   work.on_event = [&](const std::string& event, pid_t) {
-    if (event == "pre-dump" && moment.freeze()) come_to_stand();
+    if (event == "pre-dump" && !stand && moment.freeze()) come_to_stand();
     if (event == "network-lock" && !stand) come_to_stand();
     if (event == "post-dump") when_dumped(draft, moment);
   };

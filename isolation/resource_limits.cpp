@@ -137,8 +137,21 @@ void apply_resource_limits(const ResourceLimits& limits, pid_t process) {
   for (const auto& [name, value] : limits) require_row(name);
   for (const LimitRow& row : kLimits) {
     const rlimit held = read_limit(row, process);
-    write_limit(row, process, wanted_limit(limits, row, held), held, Held::host);
+    write_limit(row, process, wanted_limit(limits, row, read_limit(row, 0)), held, Held::host);
   }
+}
+
+UnlimitedNamespaces::UnlimitedNamespaces() {
+  const rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+  for (const auto number : {RLIMIT_MSGQUEUE, RLIMIT_SIGPENDING, RLIMIT_MEMLOCK}) {
+    rlimit own = {};
+    if (::prlimit(0, number, nullptr, &own) == 0 && ::prlimit(0, number, &unlimited, nullptr) == 0)
+      own_[number] = own;
+  }
+}
+
+UnlimitedNamespaces::~UnlimitedNamespaces() {
+  for (const auto& [number, own] : own_) ::prlimit(0, static_cast<__rlimit_resource>(number), &own, nullptr);
 }
 
 std::map<int, rlimit> granted_limits(const ResourceLimits& limits) {

@@ -140,8 +140,10 @@ RunningInit launch(LaunchRequest& request, UndoStack& undo) {
   auto [host_end, container_end] = make_channel();
   quotas::CgroupEntry entry = host.cgroup->open_entry();
   plan.cgroup_tasks = std::move(entry.v1_tasks);
-  NewProcess init =
-      step("clone init", [&] { return clone_init(spec, entry.v2_directory, plan, host_end, container_end); });
+  NewProcess init = step("clone init", [&] {
+    const isolation::UnlimitedNamespaces unlimited;
+    return clone_init(spec, entry.v2_directory, plan, host_end, container_end);
+  });
   // The undo outlives this function's own descriptor.
   const auto doomed = std::make_shared<UniqueFd>(sys::duplicate(init.pidfd.get()));
   undo.push("kill init", [doomed] { kill_and_reap(doomed->get()); });

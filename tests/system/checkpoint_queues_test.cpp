@@ -1,0 +1,193 @@
+// POSIX message queues in checkpoints: what is in them, whose they are, and what happens to them where a save
+// fails. That descriptors of them survive is checkpoint_objects_test.cpp's.
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "tests/support/criu.h"
+#include "tests/support/evil_checkpoint.h"
+
+using namespace holm;
+using namespace holm::test;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+std::string with_queues() { return mount_entry(built_program("container_queues"), "/queues"); }
+
+std::string idle() { return shell("while :; do sleep 1; done") + "[[network]]\nmode = \"none\"\n"; }
+
+// Names, modes, owners and sizes of messages; not the times.
+std::string list_queues(const Installation& installation, const std::string& name) {
+  return answer(installation, name,
+                "cd /dev/mqueue; stat -c '%n %a %u %g' *; for queue in *; do cut -d ' ' -f 1 $queue; done");
+}
+
+// Takes what is in it.
+std::string messages_of(const Installation& installation, const std::string& name, const std::string& queue) {
+  const Result taken = inside(installation, name, "/queues take " + queue);
+  CHECK_MESSAGE(taken.status == 0, taken.errors);
+  return taken.out;
+}
+
+void fill(const Installation& installation, const std::string& name, const std::string& queue) {
+  const Result sent = inside(installation, name, "/queues send " + queue + " 9 1000");
+  CHECK_MESSAGE(sent.status == 0, sent.errors);
+}
+
+}  // namespace
+
+TEST_CASE("queues keep their messages in order, their owners, bounds and rights") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  installation.start("box", idle() + with_queues() + "[limits]\nmsgqueue = \"300K\"\n");
+  CHECK(inside(installation, "box",
+               "echo 25 > /proc/sys/fs/mqueue/msg_max; /queues make /wide 25 8192 1000 && "
+               "/queues make /own 9 1000 && chmod 4711 /dev/mqueue/own && /queues make /empty 1 1")
+            .status == 0);
+  fill(installation, "box", "/own");
+  CHECK(inside(installation, "box", "/queues send /wide 20 8000").status == 0);
+  const std::string before = list_queues(installation, "box");
+  CHECK_MESSAGE(before.contains("own 4711 0 0"), before);
+  CHECK_MESSAGE(before.contains("wide 640 1000 0"), before);
+  CHECK_MESSAGE(before.contains("QSIZE:160000"), before);
+
+  installation.holm_ok({"checkpoint", "box", "early"});
+  CHECK(list_queues(installation, "box") == before);  // it runs on with all of them
+  suspend_and_go_on(installation, "box");
+  CHECK(list_queues(installation, "box") == before);
+  installation.holm_ok({"clone", "--live", "box", "copy"});
+  CHECK(list_queues(installation, "copy") == before);
+
+  const std::string own = messages_of(installation, "box", "/own"),
+                    wide = messages_of(installation, "box", "/wide");
+  CHECK(std::ranges::count(own, '\n') == 9);
+  CHECK_MESSAGE(own.starts_with("1000 2 "), own);
+  CHECK(messages_of(installation, "copy", "/own") == own);
+  CHECK(messages_of(installation, "copy", "/wide") == wide);
+  CHECK(messages_of(installation, "box", "/own").empty());
+
+  // Another such one is beyond its owner's limit, by which the first counts, and not beyond other users'.
+  for (const std::string name : {"box", "copy"}) {
+    CAPTURE(name);
+    CHECK(inside(installation, name, "/queues make /more 25 8192 1000").errors == "mq_open: EMFILE\n");
+    CHECK(inside(installation, name, "/queues make /more 25 8192 1001; rm /dev/mqueue/more").status == 0);
+    CHECK(inside(installation, name, "rm /dev/mqueue/wide; /queues make /more 25 8192 1000").status == 0);
+  }
+  installation.holm_ok({"stop", "-k", "box"});
+  installation.holm_ok({"restore", "box", "early"});
+  CHECK(list_queues(installation, "box") == before);
+  CHECK(messages_of(installation, "box", "/own") == own);
+  CHECK(messages_of(installation, "box", "/wide") == wide);
+}
+
+TEST_CASE("the memory of messages is the container's, also after it was saved and restored") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  installation.start("box", idle() + with_queues());
+  CHECK(
+      inside(installation, "box", "echo 65536 > /proc/sys/fs/mqueue/msgsize_max; /queues make /big 10 65536")
+          .status == 0);
+  const auto memory = [&] { return listed(installation, "box").at("memory_bytes").get<int64_t>(); };
+  const std::vector<std::function<void()>> ways = {[] {},
+                                                   [&] {
+                                                     installation.holm_ok({"checkpoint", "box"});
+                                                   },
+                                                   [&] { suspend_and_go_on(installation, "box"); }};
+  for (const auto& go_through : ways) {
+    CHECK(inside(installation, "box", "/queues send /big 10 65536").status == 0);
+    go_through();
+    const int64_t with = memory();
+    CHECK(std::ranges::count(messages_of(installation, "box", "/big"), '\n') == 10);
+    const int64_t without = memory();
+    CHECK_MESSAGE(with - without > 500'000, with, " with them, ", without, " without");
+  }
+}
+
+TEST_CASE("a save that fails or is killed leaves all messages where they were") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  installation.start("box", idle() + with_queues());
+  CHECK(inside(installation, "box", "/queues make /jobs 9 1000").status == 0);
+  fill(installation, "box", "/jobs");
+  const std::string before = list_queues(installation, "box");
+  for (const char* fault :
+       {"error:save the message queues", "error:name the message queues", "error:write the manifest",
+        "kill:save the message queues", "kill:note the time"}) {
+    CAPTURE(fault);
+    CHECK(installation.holm({"checkpoint", "box"}, {{"HOLM_FAULT", fault}}).status != 0);
+    CHECK(list_queues(installation, "box") == before);
+  }
+  const std::string taken = messages_of(installation, "box", "/jobs");
+  CHECK(std::ranges::count(taken, '\n') == 9);
+  fill(installation, "box", "/jobs");
+  suspend(installation, "box");
+  for (const char* fault :
+       {"error:make its message queues", "error:let it run", "kill:make its message queues"}) {
+    CAPTURE(fault);
+    CHECK(installation.holm({"start", "box"}, {{"HOLM_FAULT", fault}}).status != 0);
+    REQUIRE(installation.column("box", "state") == "suspended");
+  }
+  go_on(installation, "box");
+  CHECK(messages_of(installation, "box", "/jobs") == taken);
+}
+
+TEST_CASE("queues that come and go meanwhile hold no save up, and are whole") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  installation.start("box", shell("/queues churn 3600; echo $? > /root/ended; sleep 1000") +
+                                "[[network]]\nmode = \"none\"\n" + with_queues());
+  const auto goes_on = [&](const std::string& name) {
+    return answer(installation, name, "cat /root/ended 2>/dev/null; pidof queues > /dev/null && echo runs");
+  };
+  CHECK(eventually([&] { return goes_on("box") == "runs"; }));
+  for (int round = 0; round < 4; ++round) {
+    installation.holm_ok({"checkpoint", "box"});
+    CHECK(goes_on("box") == "runs");
+    suspend_and_go_on(installation, "box");
+    CHECK(goes_on("box") == "runs");
+  }
+}
+
+TEST_CASE("queues of a tampered checkpoint are refused, or no more than its root could make") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const EvilTag scene;
+  const std::string part = "images/message-queues.img";
+  const auto make_evil = [&](const std::string& name, uint64_t uid, uint64_t messages, uint64_t copies) {
+    ImageMessage queue("");
+    queue.set(1, name);
+    const uint64_t values[] = {0, 43, 0600, uid, 0, messages, 10};
+    for (uint64_t field = 2; field < 9; ++field) queue.set(field, values[field - 2]);
+    std::string image = "HMQ1";
+    for (const std::string bytes = queue.text(); copies > 0; --copies) {
+      const auto size = static_cast<uint32_t>(bytes.size());
+      image.append(reinterpret_cast<const char*>(&size), sizeof size).append(bytes);
+    }
+    scene.make_evil();
+    replace_file(scene.evil() + "/" + part, image);
+    scene.change_manifest([&](json& manifest) {
+      manifest["parts"].push_back({{"path", part}, {"size", 0}, {"digest", ""}});
+    });
+    scene.digest_anew();
+  };
+  make_evil("../../etc/x", 0, 5, 1);
+  scene.refuses_at_once("message queue '../../etc/x' of the checkpoint is none");
+  make_evil("x", 0, 0, 1);
+  scene.refuses_at_once("is none");
+  make_evil("x", 0, 5, 100'000);
+  scene.refuses_at_once("too many message queues");
+  make_evil("x", 5'000'000, 5, 1);
+  scene.refuses("message queue 'x': become its owner");
+  make_evil("x", 0, 5, 2);
+  scene.refuses("message queue 'x': make it: File exists");
+  make_evil("x", 0, 1000, 1);  // msg_max is 10
+  scene.refuses("message queue 'x': make it: Invalid argument");
+  make_evil("x", 0, 5, 1);
+  scene.restores_tamed();
+}
