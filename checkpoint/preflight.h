@@ -34,9 +34,9 @@ struct PreflightReport {
 };
 
 // Reads the host's /proc and the sockets' lists of the container's network namespaces: no process is stopped
-// or traced, and nothing of the container's is opened or asked. Takes about `patience` at most. A container
-// changes while it is looked at: what is found may be over a moment later, and what is not may begin. Throws
-// where it is not running, also where it ends meanwhile.
+// or traced, and nothing of the container's is opened or asked but its message queues' state. Takes about
+// `patience` at most. A container changes while it is looked at: what is found may be over a moment later,
+// and what is not may begin. Throws where it is not running, also where it ends meanwhile.
 PreflightReport preflight(const runtime::Installation& installation,
                           const runtime::StoredContainer& container, const runtime::Observation& seen,
                           std::chrono::milliseconds patience);
