@@ -10,7 +10,9 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <span>
 #include <thread>
@@ -26,6 +28,7 @@ namespace holm::checkpoint {
 namespace {
 
 constexpr size_t kBlock = 1 << 20;
+constexpr uint64_t kPiece = 32 << 20;
 
 std::string hexadecimal(std::span<const uint8_t> bytes) {
   std::string text;
@@ -62,18 +65,28 @@ class Xxh128 {
                                                                          ::XXH3_freeState};
 };
 
+// What one CPU reads at once: a whole file, or a piece of one.
+struct Piece {
+  size_t part = 0;
+  uint64_t begin = 0;
+  uint64_t size = UINT64_MAX;  // to the end where the file is smaller
+  std::string digest;
+};
+
 template <class Digest>
-std::string digest_with(int fd, std::string_view name) {
+std::string digest_with(int fd, const Piece& piece, std::string_view name) {
   Digest digest;
   std::vector<uint8_t> block(kBlock);
-  for (off_t offset = 0;;) {
-    const ssize_t size = ::pread(fd, block.data(), block.size(), offset);
+  for (uint64_t done = 0; done < piece.size;) {
+    const size_t wanted = std::min<uint64_t>(block.size(), piece.size - done);
+    const ssize_t size = ::pread(fd, block.data(), wanted, static_cast<off_t>(piece.begin + done));
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) throw Error::system(fmt::format("read '{}'", name));
-    if (size == 0) return digest.text();
+    if (size == 0) break;
     digest.add({block.data(), static_cast<size_t>(size)});
-    offset += size;
+    done += static_cast<uint64_t>(size);
   }
+  return digest.text();
 }
 
 // The files in a checkpoint's directory, by path below it, without digests. Anything else in it is an Error.
@@ -118,19 +131,42 @@ void in_parallel(size_t count, const std::function<void(size_t)>& work) {
     if (failure) std::rethrow_exception(failure);
 }
 
-}  // namespace
-
-std::string digest_of(int fd, std::string_view name, DigestKind kind) {
-  return kind == DigestKind::sha256 ? digest_with<Sha256>(fd, name) : digest_with<Xxh128>(fd, name);
+std::vector<Piece> cut(const std::vector<Part>& parts, DigestKind kind) {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const bool is_cut = kind == DigestKind::xxh128 && parts[i].size > kPiece;
+    if (!is_cut) pieces.push_back({i, 0, UINT64_MAX, ""});
+    for (uint64_t begin = 0; is_cut && begin < parts[i].size; begin += kPiece)
+      pieces.push_back({i, begin, kPiece, ""});
+  }
+  return pieces;
 }
+
+// A file that was cut has the digest of its pieces' digests.
+void fill_digests(const std::string& directory, std::vector<Part>& parts, DigestKind kind) {
+  std::vector<Piece> pieces = cut(parts, kind);
+  const UniqueFd base = sys::open(directory, O_RDONLY | O_DIRECTORY);
+  in_parallel(pieces.size(), [&](size_t i) {
+    const std::string& path = parts[pieces[i].part].path;
+    const UniqueFd fd = sys::open_confined(base.get(), path, O_RDONLY, sys::Confine::beneath);
+    pieces[i].digest = kind == DigestKind::sha256 ? digest_with<Sha256>(fd.get(), pieces[i], path)
+                                                  : digest_with<Xxh128>(fd.get(), pieces[i], path);
+  });
+  std::vector<std::vector<std::string>> of_part(parts.size());
+  for (Piece& piece : pieces) of_part[piece.part].push_back(std::move(piece.digest));
+  for (size_t i = 0; i < parts.size(); ++i) {
+    Xxh128 all;
+    for (const std::string& digest : of_part[i])
+      all.add({reinterpret_cast<const uint8_t*>(digest.data()), digest.size()});
+    parts[i].digest = of_part[i].size() == 1 ? of_part[i].front() : all.text();
+  }
+}
+
+}  // namespace
 
 std::vector<Part> digest_parts(const std::string& directory, DigestKind kind) {
   std::vector<Part> parts = list_parts(directory);
-  const UniqueFd base = sys::open(directory, O_RDONLY | O_DIRECTORY);
-  in_parallel(parts.size(), [&](size_t i) {
-    const UniqueFd fd = sys::open_confined(base.get(), parts[i].path, O_RDONLY, sys::Confine::beneath);
-    parts[i].digest = digest_of(fd.get(), parts[i].path, kind);
-  });
+  fill_digests(directory, parts, kind);
   return parts;
 }
 
@@ -151,12 +187,10 @@ void verify_parts(const std::string& directory, const Manifest& manifest) {
   for (const Part& part : found)
     if (!std::ranges::binary_search(wanted, part, by_path))
       throw damaged(fmt::format("'{}' in it is none of its parts", printable(part.path)));
-  const UniqueFd base = sys::open(directory, O_RDONLY | O_DIRECTORY);
-  in_parallel(wanted.size(), [&](size_t i) {
-    const UniqueFd fd = sys::open_confined(base.get(), wanted[i].path, O_RDONLY, sys::Confine::beneath);
-    if (digest_of(fd.get(), wanted[i].path, manifest.digest_kind) != wanted[i].digest)
+  fill_digests(directory, found, manifest.digest_kind);
+  for (size_t i = 0; i < found.size(); ++i)  // of the same paths, in the same order
+    if (found[i].digest != wanted[i].digest)
       throw damaged(fmt::format("its part '{}' is not what was saved", wanted[i].path));
-  });
 }
 
 }  // namespace holm::checkpoint

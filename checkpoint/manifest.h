@@ -28,7 +28,7 @@ struct Part {
 enum class DigestKind {
   sha256,  // of what may have been in other hands
   xxh128,  // of what never leaves the store, which only the host's root can change: finds what a disk does to
-           // it
+           // it. Of a file larger than 32 MiB, of the digests of its pieces of that size
 };
 
 // What was mounted from outside, by the name that it has in the images.

@@ -26,7 +26,8 @@ ONE_KIND = {"checkpoint_pre": "v2", "checkpoint_objects": "v2", "checkpoint_fail
 # Where the tests keep the Debian template that takes them a minute to build, and a network.
 CACHE = Path(os.environ.get("HOLM_TEST_CACHE", "/var/cache/holm-test"))
 PROGRAMS = ["cli/holm", "cli/holm-unpack", "tests/system/system_tests", "tests/system/container_probe",
-            "tests/system/container_load", "tests/system/checkpoint_probe", "tests/system/fake_loader"]
+            "tests/system/container_load", "tests/system/container_queues", "tests/system/checkpoint_probe",
+            "tests/system/fake_loader"]
 # What a test that failed left behind.
 SHOW_LOGS = r"""
 for log in $(find /run/holm* /tmp/holm-* -name '*.log' -size +0 2>/dev/null | head -n 40); do
