@@ -13,14 +13,15 @@
 namespace holm::checkpoint {
 namespace {
 
-constexpr size_t kMaxAnswer = 128 << 20;
+constexpr size_t kMaxAnswer = 1 << 20;
 // How the child's answer begins.
 constexpr char kDone = '+', kFailed = '-';
 
-[[noreturn]] void answer_with(int pipe, const std::function<std::string()>& body) {
+[[noreturn]] void answer_with(int pipe, const std::function<void()>& body) {
   std::string answer;
   try {
-    answer = kDone + body();
+    body();
+    answer = kDone;
   } catch (const Error& error) {
     answer = kFailed + error.encode();
   } catch (...) {  // the parent sees that there is no word
@@ -31,17 +32,21 @@ constexpr char kDone = '+', kFailed = '-';
 
 }  // namespace
 
-std::string in_child(std::string_view what, const std::function<std::string()>& body) {
+void in_child(std::string_view what, const std::function<void()>& body) {
   sys::Pipe pipe = sys::pipe();
   const pid_t child = ::fork();
   if (child < 0) throw Error::system(fmt::format("{}: make a process for it", what));
-  if (child == 0) answer_with(pipe.write_end.get(), body);
+  if (child == 0) {
+    pipe.read_end.reset();  // the end of our parent is the end of the pipe
+    answer_with(pipe.write_end.get(), body);
+  }
   const UniqueFd process = sys::pidfd_open(child);
   pipe.write_end.reset();
   std::string answer;
   ignore_errors([&] { answer = read_fd(pipe.read_end.get(), "the child's pipe", kMaxAnswer); });
+  pipe.read_end.reset();
   reap(process.get());
-  if (answer.starts_with(kDone)) return answer.substr(1);
+  if (answer.starts_with(kDone)) return;
   if (answer.starts_with(kFailed)) throw Error::decode(answer.substr(1));
   throw Error(fmt::format("{}: the process that did it was killed", what));
 }

@@ -12,9 +12,9 @@
 namespace holm::checkpoint {
 
 // Calls `body` in a child, as nobody comes back from a user namespace, and what is read there is not ours.
-// Returns what `body` returned; throws what it threw, or that the child was killed. `what`: what it does, for
-// messages. The child ends its work where our process is killed.
-std::string in_child(std::string_view what, const std::function<std::string()>& body);
+// Throws what it threw, or that the child was killed. `what`: what it does, for messages. Where our process
+// is killed the child comes to its end by itself.
+void in_child(std::string_view what, const std::function<void()>& body);
 
 // The root of that user namespace, and nobody on the host.
 void become_root_of(int user_namespace);

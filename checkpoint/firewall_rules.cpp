@@ -20,10 +20,9 @@ constexpr size_t kMaxRules = 32 << 20;
 constexpr unsigned kPatienceSeconds = 60;
 constexpr const char* kLoad = "load firewall rules";
 
-std::string load(const std::string& rules) {
+void load(const std::string& rules) {
   ::alarm(kPatienceSeconds);
   netsetup::run_nftables(rules, kLoad);
-  return "";
 }
 
 // What lists rules never writes: commands, above all such as read other files.
@@ -52,7 +51,7 @@ std::string take_firewall_rules(const std::string& images, const isolation::IdRa
     in_child(kLoad, [&] {
       if (user) become_root_of(user.get());
       sys::unshare(user ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET, "a network namespace to try rules in");
-      return load(*rules);
+      load(*rules);
     });
   } catch (const Error&) {  // left to CRIU, whose library may be able to
     return "";
@@ -65,7 +64,7 @@ void load_firewall_rules(pid_t process, const std::string& rules) {
   const ContainerNamespaces namespaces(process, "net");
   in_child(kLoad, [&] {
     namespaces.enter();
-    return load(rules);
+    load(rules);
   });
 }
 

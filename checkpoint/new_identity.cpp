@@ -1,6 +1,6 @@
 #include "checkpoint/new_identity.h"
 
-#include "base/network_namespace.h"
+#include "base/namespace_thread.h"
 #include "netsetup/process_sockets.h"
 
 namespace holm::checkpoint {

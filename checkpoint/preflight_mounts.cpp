@@ -168,6 +168,8 @@ std::vector<ListedMount> parse_listed_mounts(std::string_view mountinfo) {
     ListedMount mount{std::move(*entry)};
     const std::vector<std::string> fields = split(line, ' ');
     mount.parent = parse_unsigned(fields[1]).value_or(0);
+    const std::vector<std::string> options = split(fields[5], ',');
+    mount.is_read_only = std::ranges::find(options, "ro") != options.end();
     for (size_t i = 6; i < fields.size() && fields[i] != "-"; ++i) {
       mount.shared = std::max(mount.shared, tag(fields[i], "shared:"));
       mount.master = std::max(mount.master, tag(fields[i], "master:"));
@@ -222,12 +224,16 @@ QueueObjects find_queue_mounts(const std::vector<MountNamespace>& namespaces,
                                const std::unordered_set<std::string>& external) {
   QueueObjects found;
   std::set<std::string> points;
+  MountIndex of_init;
+  index_namespace(namespaces.front().mounts, of_init);
   for (const MountNamespace& one : namespaces)
     for (const ListedMount& mount : one.mounts) {
       if (mount.entry.type != "mqueue" || external.contains(mount.entry.point)) continue;
       points.insert(mount.entry.point);
       const auto device = quotas::parse_device_number(mount.entry.device);
-      if (&one == &namespaces.front() && mount.entry.root == "/" && device && !found.mount)
+      const bool is_usable = &one == &namespaces.front() && mount.entry.root == "/" && !mount.is_read_only &&
+                             !of_init.places[mount.entry.id].is_covered;
+      if (is_usable && device && !found.mount)
         found.mount =
             QueueObjects::Mount{mount.entry.id, mount.entry.point, ::makedev(device->major, device->minor)};
     }

@@ -20,6 +20,7 @@ struct ListedMount {
   uint64_t parent = 0;
   uint64_t shared = 0;  // its peer group; 0: none
   uint64_t master = 0;  // the peer group that it receives from
+  bool is_read_only = false;
 };
 std::vector<ListedMount> parse_listed_mounts(std::string_view mountinfo);
 

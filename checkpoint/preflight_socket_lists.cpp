@@ -18,7 +18,7 @@
 #include <functional>
 
 #include "base/error.h"
-#include "base/network_namespace.h"
+#include "base/namespace_thread.h"
 #include "base/sys.h"
 #include "checkpoint/preflight_sockets.h"
 

@@ -24,6 +24,7 @@
 #include "checkpoint/image_repair.h"
 #include "checkpoint/image_sockets.h"
 #include "checkpoint/message_queues.h"
+#include "checkpoint/message_queues.pb.h"
 #include "checkpoint/new_identity.h"
 #include "checkpoint/store.h"
 #include "isolation/mount_api.h"
@@ -91,6 +92,7 @@ class Restore {
   RunningInit running_;
   UniqueFd network_;  // its namespace, where it has one
   std::string firewall_rules_;
+  std::vector<saved::Queue> queues_;
   bool holds_output_ = false;
 };
 
@@ -195,7 +197,7 @@ void Restore::prepare_images() {
   images_->link_images(original);
   rewrite_images(images_->path(), container_, *host_.cgroup, manifest_.mounts);
   repair_timers(images_->path());
-  check_queues(images_->path());
+  queues_ = read_queues(images_->path());
   firewall_rules_ =
       take_firewall_rules(images_->path(), first_id_ == 0 ? isolation::IdRange{} : container_.identity.ids);
   for (const std::string& level : image_levels(images_->path())) {
@@ -283,8 +285,7 @@ void Restore::on_event(const std::string& event, pid_t pid) {
     step("limit the container's cgroups",
          [&] { warn(quotas::restore_group_values(*host_.cgroup, manifest_.groups)); });
     step("set up its network namespace", [&] { set_up_network(); });
-    step("make its message queues",
-         [&] { make_queues(images_->path(), running_.process.pid, *host_.cgroup); });
+    step("make its message queues", [&] { make_queues(queues_, running_.process.pid, *host_.cgroup); });
   }
   if (event == "network-unlock") step("connect the links", [&] { connect_links(); });
   // Credentials and filters are set behind "post-restore", and of "pre-resume" CRIU does not ask whether it
@@ -328,7 +329,7 @@ void Restore::connect_links() {
 
 // What the processes change from here on makes a checkpoint untrue that goes with the files in place.
 void Restore::let_run() {
-  remove_names_of_queues(images_->path(), running_.process.pid);
+  remove_names_of_queues(queues_, running_.process.pid);
   runtime::apply_limits(installation_.paths, container_.config.spec, *host_.cgroup);
   const int64_t away = std::max<int64_t>(0, std::time(nullptr) - manifest_.saved_at);
   running_.started_at = manifest_.started_at + away;

@@ -21,9 +21,10 @@
 #include "checkpoint/host_facts.h"
 #include "checkpoint/image_repair.h"
 #include "checkpoint/image_terminals.h"
-#include "checkpoint/message_queues.h"
+#include "checkpoint/message_queues.pb.h"
 #include "checkpoint/pre_dump.h"
 #include "checkpoint/process_list.h"
+#include "checkpoint/queue_contents.h"
 #include "checkpoint/store.h"
 #include "netsetup/network_settings.h"
 #include "netsetup/nic_spec.h"
@@ -88,6 +89,7 @@ class Save {
   DumpTarget target_;
   ExternalObjects externals_;
   QueueObjects queues_;
+  UniqueFd queue_file_system_;
   std::optional<ContainerClocks> clocks_;
   SaveReport report_;
   std::optional<Clock::time_point> give_up_;  // while its processes stand still
@@ -132,6 +134,7 @@ void Save::describe() {
   Manifest& manifest = report_.manifest;
   const std::vector<pid_t> processes = target_.cgroup->processes();
   externals_ = find_external_objects(target_.seen.state->init.pid, processes, spec);
+  queue_file_system_ = open_queue_file_system(target_.seen.state->init.pid);
   manifest.holm = HOLM_VERSION;
   manifest.name = target_.container.name;
   manifest.uuid = target_.container.identity.uuid;
@@ -229,8 +232,11 @@ void Save::when_dumped(Draft& draft, runtime::DumpMoment& moment) {
   netsetup::leave_tcp_repair(target_.cgroup->processes());
   step("save the cgroups",
        [&] { report_.manifest.groups = quotas::save_groups(*target_.cgroup, report_.manifest.first_id); });
-  step("save the message queues",
-       [&] { save_queues(target_.seen.state->init.pid, *target_.cgroup, queues_, draft.images()); });
+  if (queue_file_system_)
+    step("save the message queues", [&] {
+      write_queues(draft.images(), save_queues(queue_file_system_.get(), *target_.cgroup, queues_,
+                                               report_.manifest.first_id));
+    });
   if (report_.manifest.files != Files::in_place)
     step("note what it has counted",
          [&] { report_.manifest.counters = runtime::counters_to_take_along(installation_, target_.seen); });
@@ -262,7 +268,7 @@ void Save::complete(Draft& draft) {
       set_saved_clocks(draft.images(), *clocks_);
     });
   step("keep the memory that was saved before", [&] { keep_pre_dumps(draft.directory()); });
-  step("name the message queues", [&] { name_queues(draft.images()); });
+  step("name the message queues", [&] { name_queues(draft.images(), queues_); });
   step("name the terminals", [&] { name_terminals_of_sessions(draft.images()); });
   report_.manifest.saved_at = std::time(nullptr);
   step("digest the parts", [&] {

@@ -14,7 +14,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "base/network_namespace.h"
+#include "base/namespace_thread.h"
 #include "base/shared_library.h"
 #include "base/text.h"
 #include "netsetup/netlink_socket.h"

@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/network_namespace.h"
+#include "base/namespace_thread.h"
 #include "base/text.h"
 #include "netsetup/sysctl.h"
 

@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "base/network_namespace.h"
+#include "base/namespace_thread.h"
 #include "base/sys.h"
 #include "base/unique_fd.h"
 

@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
+#include <csignal>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -13,6 +14,7 @@
 #include "base/text.h"
 #include "tests/support/criu.h"
 #include "tests/support/evil_checkpoint.h"
+#include "tests/support/pty_program.h"
 
 using namespace holm;
 using namespace holm::test;
@@ -161,6 +163,86 @@ TEST_CASE("a save that fails or is killed leaves all messages where they were") 
   }
   go_on(installation, "box");
   CHECK(messages_of(installation, "box", "/jobs") == taken);
+}
+
+// While they are out: one of the two processes that know them is killed.
+TEST_CASE("messages that were taken out come back whoever is killed, and keep their order") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  installation.start("box", idle() + with_queues());
+  CHECK(inside(installation, "box", "/queues make /jobs 9 1000").status == 0);
+  fill(installation, "box", "/jobs");
+  const std::string taken = messages_of(installation, "box", "/jobs");
+  fill(installation, "box", "/jobs");
+  // The child: the save goes on without it.
+  const Result saved = installation.holm({"checkpoint", "box"}, {{"HOLM_FAULT", "kill:put messages back"}});
+  CHECK_MESSAGE(saved.status == 0, saved.errors);
+  CHECK(messages_of(installation, "box", "/jobs") == taken);
+  fill(installation, "box", "/jobs");
+  // The command, with all of its group.
+  PtyProgram command({holm_program(), "checkpoint", "box"}, [&] {
+    auto environment = installation.environment();
+    environment["HOLM_FAULT"] = "stop:put messages back";
+    return environment;
+  }());
+  const auto state_file = [](pid_t pid) { return fmt::format("/proc/{}/stat", pid); };
+  const auto stopped_child = [&]() -> pid_t {
+    for (const std::string& entry : list_directory("/proc")) {
+      const auto stat =
+          parse_unsigned(entry) ? read_file_if_exists("/proc/" + entry + "/stat") : std::nullopt;
+      if (stat && stat->contains(fmt::format(") T {} ", command.pid())))
+        return static_cast<pid_t>(*parse_unsigned(entry));
+    }
+    return 0;
+  };
+  pid_t child = 0;
+  REQUIRE_MESSAGE(eventually([&] { return (child = stopped_child()) != 0; }), command.screen());
+  ::kill(-command.pid(), SIGKILL);
+  CHECK(command.wait() == 128 + SIGKILL);
+  ::kill(child, SIGCONT);
+  CHECK(eventually([&] { return !sys::exists(state_file(child)); }));
+  CHECK(messages_of(installation, "box", "/jobs") == taken);
+  installation.holm_ok({"gc"});
+  CHECK(installation.column("box", "state") == "running");
+}
+
+TEST_CASE("queues for which the container has little memory left are saved, and nobody is killed for it") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  HOLM_REQUIRES("CAP_SYS_RESOURCE", ::prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1);
+  const Installation installation;
+  installation.start("box", shell("i=0; while :; do i=$((i+1)); echo $i >> /root/count; sleep 0.02; done") +
+                                "[[network]]\nmode = \"none\"\n" + with_queues() +
+                                "[limits]\nmsgqueue = \"64M\"\n[memory]\nlimit = \"48M\"\n");
+  CHECK(inside(installation, "box",
+               "echo 1048576 > /proc/sys/fs/mqueue/msgsize_max; echo 32 > /proc/sys/fs/mqueue/msg_max; "
+               "/queues make /big 32 1048576 && /queues send /big 32 1048576")
+            .status == 0);
+  for (int round = 0; round < 3; ++round) {
+    installation.holm_ok({"checkpoint", "box"});
+    suspend_and_go_on(installation, "box");
+    CHECK(counts_beyond(installation, "box", counted(installation, "box")));
+  }
+  CHECK(listed(installation, "box").at("oom_kills") == 0);
+  CHECK(std::ranges::count(messages_of(installation, "box", "/big"), '\n') == 32);
+}
+
+TEST_CASE("an open queue by whose mount it could not be opened again is refused beforehand") {
+  HOLM_REQUIRES("root, CRIU", have_criu());
+  const Installation installation;
+  installation.start("box", shell("/queues churn 3600") + "[[network]]\nmode = \"none\"\n" + with_queues());
+  const auto is_refused = [&] {
+    return installation.holm({"check", "box"}).out.contains("a message queue without a mount");
+  };
+  CHECK(eventually([&] { return !answer(installation, "box", "ls /dev/mqueue").empty(); }));
+  CHECK_FALSE(is_refused());
+  CHECK(inside(installation, "box", "mount -o remount,ro,bind /dev/mqueue").status == 0);
+  CHECK(eventually(is_refused));
+  CHECK(installation.holm({"checkpoint", "box"}).status == 1);
+  CHECK(inside(installation, "box", "mount -o remount,rw,bind /dev/mqueue; mount -t tmpfs x /dev/mqueue")
+            .status == 0);
+  CHECK(eventually(is_refused));
+  CHECK(inside(installation, "box", "umount /dev/mqueue").status == 0);
+  installation.holm_ok({"checkpoint", "box"});
 }
 
 TEST_CASE("queues that come and go meanwhile hold no save up, and are whole") {

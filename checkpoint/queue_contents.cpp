@@ -1,0 +1,340 @@
+#include "checkpoint/queue_contents.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <mqueue.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <map>
+#include <memory>
+#include <set>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/namespace_thread.h"
+#include "base/process.h"
+#include "base/step.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "checkpoint/message_queues.pb.h"
+#include "isolation/mount_api.h"
+
+namespace holm::checkpoint {
+namespace {
+
+constexpr std::string_view kNameOfRemoved = "holm-removed-";
+constexpr mode_t kRights = 07777;
+constexpr uint32_t kNobody = 65534;
+constexpr std::chrono::seconds kPatience(10);
+
+Error cannot_read(const std::string& queue) {
+  return Error::system(fmt::format("read message queue '{}'", shortened(queue)));
+}
+
+// --- which there are
+
+struct OpenQueue {
+  UniqueFd fd;
+  std::string name;
+  bool is_removed = false;  // it had no name, and has this one for the restore
+};
+
+// Calls `visit` with a path and what statx(2) says of each descriptor that is a queue.
+template <class Visit>
+void each_open_queue(const std::vector<pid_t>& processes, dev_t device, Visit&& visit) {
+  for (const pid_t process : processes) {
+    const std::string directory = fmt::format("/proc/{}/fd", process);
+    for (const std::string& number : list_directory(directory)) {
+      const UniqueFd file(::open((directory + "/" + number).c_str(), O_PATH | O_CLOEXEC));
+      struct statx status = {};
+      constexpr int kAtOnce =
+          AT_EMPTY_PATH | AT_STATX_DONT_SYNC;  // no FUSE server of the container's is asked
+      if (file && ::statx(file.get(), "", kAtOnce, STATX_TYPE | STATX_INO | STATX_MNT_ID, &status) == 0 &&
+          S_ISREG(status.stx_mode) && ::makedev(status.stx_dev_major, status.stx_dev_minor) == device)
+        visit(fmt::format("/proc/self/fd/{}", file.get()), status);
+    }
+  }
+}
+
+// One descriptor of ours for each that a process has open.
+std::map<ino_t, UniqueFd> find_open_queues(const std::vector<pid_t>& processes, const QueueObjects& found) {
+  std::map<ino_t, UniqueFd> open;
+  if (!found.are_open || !found.mount) return open;
+  each_open_queue(processes, found.mount->device, [&](const std::string& path, const struct statx& status) {
+    if (!open.contains(status.stx_ino)) open[status.stx_ino] = sys::open(path, O_RDWR | O_NONBLOCK);
+  });
+  return open;
+}
+
+std::vector<OpenQueue> open_all(int file_system, std::map<ino_t, UniqueFd> open) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> list(
+      ::fdopendir(sys::open_at(file_system, ".", O_RDONLY | O_DIRECTORY).release()), ::closedir);
+  if (!list) throw Error::system("list message queues");
+  std::vector<OpenQueue> queues;
+  std::set<std::string> names;
+  while (const dirent* entry = ::readdir(list.get())) {
+    const std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    UniqueFd fd = sys::open_at(file_system, name, O_RDWR | O_NONBLOCK | O_NOFOLLOW);
+    open.erase(sys::stat_fd(fd.get(), name).st_ino);
+    names.insert(name);
+    queues.push_back({std::move(fd), name, false});
+  }
+  for (auto& [inode, fd] : open) {
+    std::string name = fmt::format("{}{}", kNameOfRemoved, inode);
+    while (names.contains(name)) name += "x";
+    queues.push_back({std::move(fd), name, true});
+  }
+  return queues;
+}
+
+// --- their messages, in memory that we and our child share: what one was doing the other can complete
+
+struct Message {
+  size_t at = 0;
+  size_t size = 0;
+  unsigned priority = 0;
+};
+
+struct Progress {
+  size_t taken = 0;
+  size_t returned = 0;
+};
+
+struct Contents {
+  const OpenQueue* queue = nullptr;
+  mq_attr attributes = {};
+  uint64_t bytes = 0;  // of all messages
+  size_t count = 0;
+  char* data = nullptr;  // has room for one message more than there are
+  Message* messages = nullptr;
+  Progress* progress = nullptr;
+
+  size_t room() const { return bytes + static_cast<size_t>(attributes.mq_msgsize); }
+  bool are_back() const { return progress->returned == count; }
+};
+
+QueueState read_state(const OpenQueue& queue) {
+  char text[256];
+  const ssize_t size = ::pread(queue.fd.get(), text, sizeof text, 0);
+  if (size < 0) throw cannot_read(queue.name);
+  return parse_queue_state(std::string(text, static_cast<size_t>(size)));
+}
+
+// Before the first message of any is taken.
+std::vector<Contents> measure(const std::vector<OpenQueue>& queues) {
+  constexpr uint64_t kOfMessage = 32, kOfQueue = 512;  // what their encoding takes at most
+  std::vector<Contents> all;
+  uint64_t bytes = 0;
+  for (const OpenQueue& queue : queues) {
+    Contents contents;
+    contents.queue = &queue;
+    if (::mq_getattr(queue.fd.get(), &contents.attributes) != 0) throw cannot_read(queue.name);
+    const QueueState state = read_state(queue);
+    contents.bytes = state.bytes;
+    contents.count = static_cast<size_t>(contents.attributes.mq_curmsgs);
+    if (state.notified != 0)
+      throw Error(fmt::format("a process awaits a notification of message queue '{}' (mq_notify), which "
+                              "cannot be saved",
+                              shortened(queue.name)))
+          .hint("try again when it has come, or end that process");
+    bytes += contents.bytes + contents.count * kOfMessage + kOfQueue;
+    all.push_back(contents);
+  }
+  if (bytes > kMaxQueued)
+    throw Error(
+        fmt::format("its message queues need {} bytes, and a checkpoint can have {}", bytes, kMaxQueued));
+  return all;
+}
+
+class SharedMemory {
+ public:
+  // Populated: nothing that is taken out waits for memory.
+  explicit SharedMemory(size_t size)
+      : size_(std::max<size_t>(size, 1)),
+        begin_(::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1,
+                      0)) {
+    if (begin_ == MAP_FAILED) throw Error::system("get memory for message queues");
+  }
+  ~SharedMemory() { ::munmap(begin_, size_); }
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+
+  template <class T>
+  T* take(size_t count) {
+    const size_t begin = (used_ + alignof(T) - 1) / alignof(T) * alignof(T);
+    used_ = begin + count * sizeof(T);
+    return reinterpret_cast<T*>(static_cast<char*>(begin_) + begin);
+  }
+  static size_t needed_for(const std::vector<Contents>& all) {
+    size_t size = 0;
+    for (const Contents& contents : all)
+      size +=
+          contents.room() + contents.count * sizeof(Message) + sizeof(Progress) + 2 * alignof(max_align_t);
+    return size;
+  }
+
+ private:
+  size_t size_;
+  size_t used_ = 0;
+  void* begin_;
+};
+
+// Both go on where they were, and answer false where the kernel refuses. They make system calls alone.
+bool take_out(const Contents& contents) {
+  Progress& progress = *contents.progress;
+  while (progress.taken < contents.count) {
+    Message& message = contents.messages[progress.taken];
+    message.at = progress.taken == 0 ? 0 : (&message)[-1].at + (&message)[-1].size;
+    const ssize_t size = ::mq_receive(contents.queue->fd.get(), contents.data + message.at,
+                                      contents.room() - message.at, &message.priority);
+    if (size < 0) return false;
+    message.size = static_cast<size_t>(size);
+    ++progress.taken;
+  }
+  return true;
+}
+
+bool put_back(const Contents& contents) {
+  Progress& progress = *contents.progress;
+  while (progress.returned < contents.count) {
+    const Message& message = contents.messages[progress.returned];
+    if (::mq_send(contents.queue->fd.get(), contents.data + message.at, message.size, message.priority) != 0)
+      return false;
+    ++progress.returned;
+  }
+  return true;
+}
+
+// What was done last may not have been noted by who was killed: the kernel knows.
+void correct_progress(const Contents& contents) {
+  Progress& progress = *contents.progress;
+  mq_attr now = {};
+  if (::mq_getattr(contents.queue->fd.get(), &now) != 0) throw cannot_read(contents.queue->name);
+  const auto in_queue = static_cast<size_t>(now.mq_curmsgs);
+  if (progress.taken == contents.count) {
+    progress.returned = in_queue;
+    return;
+  }
+  if (contents.count - in_queue == progress.taken) return;
+  Message& last = contents.messages[progress.taken];  // its content and priority are there
+  last.size = contents.bytes - read_state(*contents.queue).bytes - last.at;
+  ++progress.taken;
+}
+
+[[noreturn]] void move_as_container(const std::vector<Contents>& all, const quotas::Cgroup& cgroup) {
+  ::setsid();  // who kills our group does not mean this one
+  sigset_t signals;
+  ::sigfillset(&signals);
+  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+  ignore_errors([&] {  // then the memory is ours
+    // Where the container's memory is short it is this one that is killed; the parent completes its work.
+    write_control_file("/proc/self/oom_score_adj", "1000");
+    if (!cgroup.is_frozen()) cgroup.enter_self();
+  });
+  for (const Contents& contents : all) {
+    if (!take_out(contents)) ::_exit(1);
+    fault_point("put messages back");
+    if (!put_back(contents)) ::_exit(1);
+  }
+  ::_exit(0);
+}
+
+void move_all(const std::vector<Contents>& all, const quotas::Cgroup& cgroup) {
+  const pid_t child = ::fork();
+  if (child == 0) move_as_container(all, cgroup);
+  if (child > 0) {
+    const UniqueFd process = sys::pidfd_open(child);
+    sys::pidfd_wait_ended(process.get(), kPatience);
+    kill_and_reap(process.get());
+  }
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  size_t lost = 0;
+  for (const Contents& contents : all) {
+    if (contents.are_back()) continue;
+    correct_progress(contents);
+    while (!(take_out(contents) && put_back(contents)) && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    lost += contents.progress->taken - contents.progress->returned;
+  }
+  if (lost > 0) throw Error(fmt::format("{} messages could not be put back into their queues", lost));
+}
+
+// --- what is saved of them
+
+uint32_t id_in_container(uint32_t id, uint32_t first_id) {
+  if (first_id == 0) return id;
+  return id >= first_id && id - first_id <= UINT16_MAX ? id - first_id : kNobody;
+}
+
+saved::Queue to_save(const Contents& contents, uint32_t first_id) {
+  const OpenQueue& queue = *contents.queue;
+  const struct stat status = sys::stat_fd(queue.fd.get(), queue.name);
+  saved::Queue saved;
+  saved.set_name(queue.name);
+  saved.set_is_removed(queue.is_removed);
+  saved.set_inode(status.st_ino);
+  saved.set_mode(status.st_mode & kRights);
+  saved.set_uid(id_in_container(status.st_uid, first_id));
+  saved.set_gid(id_in_container(status.st_gid, first_id));
+  saved.set_max_messages(contents.attributes.mq_maxmsg);
+  saved.set_max_size(contents.attributes.mq_msgsize);
+  for (size_t i = 0; i < contents.count; ++i) {
+    saved::Message& added = *saved.add_messages();
+    added.set_priority(contents.messages[i].priority);
+    added.set_content(contents.data + contents.messages[i].at, contents.messages[i].size);
+  }
+  return saved;
+}
+
+}  // namespace
+
+UniqueFd open_queue_file_system(pid_t process) {
+  const UniqueFd ipc = sys::open(fmt::format("/proc/{}/ns/ipc", process), O_RDONLY);
+  return in_namespace(ipc.get(), CLONE_NEWIPC, "the container's IPC namespace", [] {
+    try {
+      return isolation::make_file_system("mqueue", {}, isolation::kReadWrite, "message queues");
+    } catch (const Error& error) {
+      if (error.error_number() == ENODEV) return UniqueFd();
+      throw;
+    }
+  });
+}
+
+std::vector<std::string> queue_file_externals(const std::vector<pid_t>& processes,
+                                              const QueueObjects& found) {
+  std::set<std::string> externals;
+  if (found.are_open && found.mount)
+    each_open_queue(processes, found.mount->device, [&](const std::string&, const struct statx& status) {
+      externals.insert(queue_file_external(status.stx_mnt_id, status.stx_ino));
+    });
+  return {externals.begin(), externals.end()};
+}
+
+std::vector<saved::Queue> save_queues(int file_system, const quotas::Cgroup& cgroup,
+                                      const QueueObjects& found, uint32_t first_id) {
+  const std::vector<OpenQueue> queues = open_all(file_system, find_open_queues(cgroup.processes(), found));
+  if (queues.empty()) return {};
+  std::vector<Contents> all = measure(queues);
+  SharedMemory memory(SharedMemory::needed_for(all));
+  for (Contents& contents : all) {
+    contents.progress = new (memory.take<Progress>(1)) Progress;
+    contents.messages = memory.take<Message>(contents.count);
+    contents.data = memory.take<char>(contents.room());
+  }
+  move_all(all, cgroup);
+  std::vector<saved::Queue> saved;
+  for (const Contents& contents : all) saved.push_back(to_save(contents, first_id));
+  return saved;
+}
+
+}  // namespace holm::checkpoint
