@@ -26,6 +26,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "checkpoint/message_queues.pb.h"
+#include "isolation/id_map.h"
 #include "isolation/mount_api.h"
 
 namespace holm::checkpoint {
@@ -206,7 +207,7 @@ bool take_out(const Contents& contents) {
 
 bool put_back(const Contents& contents) {
   Progress& progress = *contents.progress;
-  while (progress.returned < contents.count) {
+  while (progress.returned < progress.taken) {
     const Message& message = contents.messages[progress.returned];
     if (::mq_send(contents.queue->fd.get(), contents.data + message.at, message.size, message.priority) != 0)
       return false;
@@ -231,7 +232,20 @@ void correct_progress(const Contents& contents) {
   ++progress.taken;
 }
 
-[[noreturn]] void move_as_container(const std::vector<Contents>& all, const quotas::Cgroup& cgroup) {
+// Until there is no more hope; whether it was done.
+bool complete(const Contents& contents, std::chrono::steady_clock::time_point end) {
+  while (!(take_out(contents) && put_back(contents))) {
+    if (std::chrono::steady_clock::now() > end) {
+      put_back(contents);  // what is out, though it is not all
+      return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+[[noreturn]] void move_as_container(const std::vector<Contents>& all, const quotas::Cgroup& cgroup,
+                                    pid_t parent) {
   ::setsid();  // who kills our group does not mean this one
   sigset_t signals;
   ::sigfillset(&signals);
@@ -241,17 +255,21 @@ void correct_progress(const Contents& contents) {
     write_control_file("/proc/self/oom_score_adj", "1000");
     if (!cgroup.is_frozen()) cgroup.enter_self();
   });
+  const auto end = std::chrono::steady_clock::now() + kPatience;
   for (const Contents& contents : all) {
-    if (!take_out(contents)) ::_exit(1);
+    bool is_done = take_out(contents);
     fault_point("put messages back");
-    if (!put_back(contents)) ::_exit(1);
+    is_done = is_done && put_back(contents);
+    if (is_done) continue;
+    if (::getppid() == parent) ::_exit(1);  // which can do it without the container's limits
+    complete(contents, end);
   }
   ::_exit(0);
 }
 
 void move_all(const std::vector<Contents>& all, const quotas::Cgroup& cgroup) {
-  const pid_t child = ::fork();
-  if (child == 0) move_as_container(all, cgroup);
+  const pid_t own = ::getpid(), child = ::fork();
+  if (child == 0) move_as_container(all, cgroup, own);
   if (child > 0) {
     const UniqueFd process = sys::pidfd_open(child);
     sys::pidfd_wait_ended(process.get(), kPatience);
@@ -259,21 +277,22 @@ void move_all(const std::vector<Contents>& all, const quotas::Cgroup& cgroup) {
   }
   const auto end = std::chrono::steady_clock::now() + kPatience;
   size_t lost = 0;
+  bool is_done = true;
   for (const Contents& contents : all) {
     if (contents.are_back()) continue;
     correct_progress(contents);
-    while (!(take_out(contents) && put_back(contents)) && std::chrono::steady_clock::now() < end)
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    is_done = complete(contents, end) && is_done;
     lost += contents.progress->taken - contents.progress->returned;
   }
   if (lost > 0) throw Error(fmt::format("{} messages could not be put back into their queues", lost));
+  if (!is_done) throw Error("its message queues could not be read");
 }
 
 // --- what is saved of them
 
 uint32_t id_in_container(uint32_t id, uint32_t first_id) {
   if (first_id == 0) return id;
-  return id >= first_id && id - first_id <= UINT16_MAX ? id - first_id : kNobody;
+  return id >= first_id && id - first_id < isolation::kIdsPerContainer ? id - first_id : kNobody;
 }
 
 saved::Queue to_save(const Contents& contents, uint32_t first_id) {
