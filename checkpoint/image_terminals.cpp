@@ -20,14 +20,6 @@ namespace {
 constexpr uint32_t kTtyFile = 11;     // of a descriptor's kinds
 constexpr uint32_t kFromOutside = 5;  // of a terminal's kinds
 
-template <class Message>
-std::vector<Message> read_messages(const std::string& path) {
-  std::vector<Message> messages;
-  for (const std::string& bytes : read_image(path).messages)
-    if (!messages.emplace_back().ParseFromString(bytes)) throw Error(fmt::format("'{}' is damaged", path));
-  return messages;
-}
-
 // What a process has open by its descriptors, as ids of files.
 struct Holder {
   uint32_t pid = 0;

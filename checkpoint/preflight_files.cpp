@@ -20,6 +20,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "checkpoint/event_semaphores.h"
 
 namespace holm::checkpoint {
 namespace {
@@ -76,6 +77,7 @@ class Search {
   const Deadline& deadline_;
   HeldFiles result_;
   std::unordered_map<std::string, PipeEnds> pipes_;
+  std::unordered_set<uint64_t> semaphores_;  // eventfds of that kind
 };
 
 template <class Visit>
@@ -145,7 +147,7 @@ void Search::add_descriptor(const Task& task, int directory, int information, in
   } else if (link == "anon_inode:inotify") {
     add(task.pid, judge_watches(fdinfo(), rules_), place);
   } else if (link == "anon_inode:[eventfd]") {
-    add(task.pid, judge_event(fdinfo()), place);
+    if (const auto number = semaphore_number(fdinfo())) semaphores_.insert(*number);
   } else if (link.starts_with("anon_inode:")) {
     add(task.pid, judge_anonymous(link), place);
   } else {
@@ -230,6 +232,13 @@ HeldFiles Search::run() {
     if (!result_.is_complete) break;
     add_process(task);
   }
+  if (semaphores_.size() > kMaxSemaphores)
+    result_.findings.push_back(
+        {0,
+         {Severity::warning, fmt::format("{} eventfds (EFD_SEMAPHORE)", semaphores_.size()),
+          fmt::format("of more than {} a restore makes plain ones, whose read takes the whole count",
+                      kMaxSemaphores),
+          "start their programs anew after a restore"}});
   if (result_.is_complete) find_other_ends();
   return std::move(result_);
 }

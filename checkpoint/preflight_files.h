@@ -48,8 +48,6 @@ std::optional<Finding> judge_node(mode_t mode, dev_t device);
 std::optional<Finding> judge_anonymous(std::string_view link);     // "anon_inode:[eventfd]"
 std::optional<Finding> judge_protocol(std::string_view protocol);  // "TCPv6", "NETLINK"
 std::optional<Finding> judge_namespace_file(std::string_view link, const FileRules& rules);
-// The text of an eventfd's /proc/PID/fdinfo.
-std::optional<Finding> judge_event(std::string_view fdinfo);
 // What a message queue's file says.
 std::optional<Finding> judge_queue(const std::string& text);
 // The text of an inotify descriptor's /proc/PID/fdinfo.

@@ -117,14 +117,6 @@ std::optional<Finding> judge_anonymous(std::string_view link) {
   return finding;
 }
 
-// Linux tells of it from 6.5 on.
-std::optional<Finding> judge_event(std::string_view fdinfo) {
-  if (!fdinfo.contains("eventfd-semaphore: 1")) return std::nullopt;
-  return Finding{Severity::warning, "eventfd (EFD_SEMAPHORE)",
-                 "CRIU brings it back as one whose read takes the whole count",
-                 "start its program anew after a restore"};
-}
-
 std::optional<Finding> judge_protocol(std::string_view protocol) {
   auto finding = look_up(kProtocols, protocol);
   if (finding) finding->object += " socket";

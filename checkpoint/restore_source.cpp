@@ -18,6 +18,7 @@
 #include "checkpoint/confinement.h"
 #include "checkpoint/criu_request.h"
 #include "checkpoint/criu_rpc.pb.h"
+#include "checkpoint/event_semaphores.h"
 #include "checkpoint/external_objects.h"
 #include "checkpoint/firewall_rules.h"
 #include "checkpoint/image_gate.h"
@@ -216,19 +217,22 @@ void Restore::fill_request(rpc::Options& request) {
   fill_common_options(request);
   request.set_root(runtime::root_path(installation_.paths, container_.name));
   request.set_rst_sibling(true);
-  const auto inherit = [&](const std::string& key) {
+  const auto inherit = [&](const std::string& key, UniqueFd fd) {
     rpc::InheritFd* entry = request.add_inherit_fd();
     entry->set_key(key);
-    // One of its own for each: CRIU closes what it has taken.
-    inherited_.push_back(sys::duplicate(request_.stdio.console.get()));
-    entry->set_fd(inherited_.back().get());
+    entry->set_fd(fd.get());
+    inherited_.push_back(std::move(fd));
   };
+  // One of its own for each: CRIU closes what it has taken.
+  const auto own_console = [&] { return sys::duplicate(request_.stdio.console.get()); };
   std::string console;
   if (request_.stdio.console) {
     console = sys::read_link(fmt::format("/proc/self/fd/{}", request_.stdio.console.get()));
-    if (!manifest_.console.empty()) inherit(manifest_.console);
-    for (const std::string& pipe : manifest_.pipes) inherit(pipe);
+    if (!manifest_.console.empty()) inherit(manifest_.console, own_console());
+    for (const std::string& pipe : manifest_.pipes) inherit(pipe, own_console());
   }
+  for (EventSemaphore& semaphore : make_semaphores(images_->path()))
+    inherit(semaphore.key, std::move(semaphore.fd));
   for (const ExternalMount& mount : manifest_.mounts)
     request.add_external(fmt::format(
         "mnt[{}]:{}", mount.key, source_of(mount, console, kBinds, container_.config.spec.mounts.size())));

@@ -1,16 +1,25 @@
-// Changes messages of images in place. Not for other folders.
+// Reads messages of images, and changes them in place. Not for other folders.
 #pragma once
 
 #include <fmt/core.h>
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "checkpoint/image_file.h"
 
 namespace holm::checkpoint {
+
+template <class Message>
+std::vector<Message> read_messages(const std::string& path) {
+  std::vector<Message> messages;
+  for (const std::string& bytes : read_image(path).messages)
+    if (!messages.emplace_back().ParseFromString(bytes)) throw Error(fmt::format("'{}' is damaged", path));
+  return messages;
+}
 
 // Calls `body` with the messages of each image whose name begins so, and writes back what it changed.
 template <class Message, class Body>

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <ctime>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "base/error.h"
@@ -16,6 +17,7 @@
 #include "checkpoint/criu_rpc.pb.h"
 #include "checkpoint/digest.h"
 #include "checkpoint/dump.h"
+#include "checkpoint/event_semaphores.h"
 #include "checkpoint/external_objects.h"
 #include "checkpoint/files.h"
 #include "checkpoint/host_facts.h"
@@ -90,6 +92,7 @@ class Save {
   ExternalObjects externals_;
   QueueObjects queues_;
   UniqueFd queue_file_system_;
+  std::set<uint32_t> semaphores_;
   std::optional<ContainerClocks> clocks_;
   SaveReport report_;
   std::optional<Clock::time_point> give_up_;  // while its processes stand still
@@ -232,6 +235,8 @@ void Save::when_dumped(Draft& draft, runtime::DumpMoment& moment) {
   netsetup::leave_tcp_repair(target_.cgroup->processes());
   step("save the cgroups",
        [&] { report_.manifest.groups = quotas::save_groups(*target_.cgroup, report_.manifest.first_id); });
+  step("look for semaphores",
+       [&] { semaphores_ = find_semaphores(target_.cgroup->processes(), draft.images()); });
   if (queue_file_system_)
     step("save the message queues", [&] {
       write_queues(draft.images(), save_queues(queue_file_system_.get(), *target_.cgroup, queues_,
@@ -269,6 +274,7 @@ void Save::complete(Draft& draft) {
     });
   step("keep the memory that was saved before", [&] { keep_pre_dumps(draft.directory()); });
   step("name the message queues", [&] { name_queues(draft.images(), queues_); });
+  step("name the semaphores", [&] { name_semaphores(draft.images(), semaphores_); });
   step("name the terminals", [&] { name_terminals_of_sessions(draft.images()); });
   report_.manifest.saved_at = std::time(nullptr);
   step("digest the parts", [&] {

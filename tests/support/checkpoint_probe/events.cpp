@@ -205,6 +205,19 @@ class EventCounter : public Object {
   Fd counter_;
 };
 
+// More than are brought back as what they are.
+class EventSemaphores : public Object {
+ public:
+  void set_up() override {
+    for (int i = 0; i < 257; ++i) all_.emplace_back(must(::eventfd(1, EFD_SEMAPHORE), "eventfd"));
+  }
+  void change(int) override {}
+  void verify(int) override {}
+
+ private:
+  std::vector<Fd> all_;
+};
+
 // Watches of a file and of a directory. CRIU drops events that nobody has read, so there are none.
 class Inotify : public Object {
  public:
@@ -276,6 +289,7 @@ constexpr Kind kKinds[] = {
     {"epoll_renumbered", make<RenumberedEpoll>},
     {"eventfd", make<EventCounter, 0>},
     {"eventfd_semaphore", make<EventCounter, int(EFD_SEMAPHORE)>},
+    {"eventfd_semaphores", make<EventSemaphores>},
     {"inotify", make<Inotify>},
 };
 

@@ -86,6 +86,7 @@ ImageMessage file(const std::string& name, bool is_external) {
   ImageMessage reg(""), made("");
   reg.set(kRegName, name);
   if (is_external) reg.set(kRegExternal, uint64_t{1});
+  made.set(1, uint64_t{1});
   made.set(2, uint64_t{9});
   made.set(kFileReg, reg.text());
   return made;

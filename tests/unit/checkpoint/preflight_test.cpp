@@ -187,9 +187,6 @@ TEST_CASE("kinds of descriptors without a path") {
   for (const char* fine : {"[eventfd]", "[eventpoll]", "inotify", "[fanotify]", "[signalfd]", "[timerfd]"})
     CHECK_FALSE(judge_anonymous(std::string("anon_inode:") + fine));
   CHECK(judge_anonymous("anon_inode:[io_uring]")->object == "io_uring");
-  CHECK_FALSE(judge_event("pos:\t0\neventfd-count:                7\neventfd-id: 3\neventfd-semaphore: 0\n"));
-  CHECK(judge_event("eventfd-count: 7\neventfd-id: 3\neventfd-semaphore: 1\n")->severity ==
-        Severity::warning);
   CHECK(judge_anonymous("anon_inode:bpf-prog")->object == "bpf-prog");
   CHECK(judge_anonymous("anon_inode:[new\x1bthing]")->why == "CRIU does not know this kind of file");
 }
