@@ -13,11 +13,13 @@
 namespace holm::checkpoint {
 namespace {
 
+constexpr unsigned kPatienceSeconds = 60;
 constexpr size_t kMaxAnswer = 1 << 20;
 // How the child's answer begins.
 constexpr char kDone = '+', kFailed = '-';
 
 [[noreturn]] void answer_with(int pipe, const std::function<void()>& body) {
+  ::alarm(kPatienceSeconds);
   std::string answer;
   try {
     body();

@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -17,13 +16,9 @@ namespace holm::checkpoint {
 namespace {
 
 constexpr size_t kMaxRules = 32 << 20;
-constexpr unsigned kPatienceSeconds = 60;
 constexpr const char* kLoad = "load firewall rules";
 
-void load(const std::string& rules) {
-  ::alarm(kPatienceSeconds);
-  netsetup::run_nftables(rules, kLoad);
-}
+void load(const std::string& rules) { netsetup::run_nftables(rules, kLoad); }
 
 // What lists rules never writes: commands, above all such as read other files.
 void check_rules(const std::string& rules) {

@@ -27,6 +27,7 @@ constexpr const char* kImage = "message-queues.img";
 constexpr const char* kMagic = "HMQ1";
 constexpr std::string_view kMountKey = "queues";
 constexpr std::string_view kFileKey = "file[";
+constexpr uint32_t kMqueue = 14;  // by CRIU's numbers of file systems
 constexpr size_t kMaxName = 255;
 constexpr size_t kMaxQueues = 65536;
 constexpr mode_t kRights = 07777;
@@ -151,7 +152,12 @@ std::optional<uint64_t> inode_of(const images::RegularFile& file) {
 
 void name_queues(const std::string& images, const QueueObjects& found) {
   rewrite_each<images::Mount>(images, "mountpoints-", [](images::Mount& mount) {
-    if (mount.ext_key() == kMountKey) mount.clear_ext_key();
+    if (mount.ext_key() != kMountKey) return;
+    if (mount.fstype() != kMqueue)
+      throw Error(fmt::format("another mount than message queues was passed over at '{}'",
+                              shortened(mount.mountpoint())))
+          .hint("try again");
+    mount.clear_ext_key();
   });
   std::map<uint64_t, std::string> names;
   for (const saved::Queue& queue : read_queues(images)) names[queue.inode()] = queue.name();

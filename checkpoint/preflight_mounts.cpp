@@ -223,21 +223,24 @@ std::vector<MountNamespace> read_mount_namespaces(const Tree& tree, const Deadli
 QueueObjects find_queue_mounts(const std::vector<MountNamespace>& namespaces,
                                const std::unordered_set<std::string>& external) {
   QueueObjects found;
-  std::set<std::string> points;
+  std::set<std::string> points, others;  // CRIU knows what it is to pass over by its place alone
   MountIndex of_init;
   index_namespace(namespaces.front().mounts, of_init);
   for (const MountNamespace& one : namespaces)
     for (const ListedMount& mount : one.mounts) {
-      if (mount.entry.type != "mqueue" || external.contains(mount.entry.point)) continue;
-      points.insert(mount.entry.point);
-      const auto device = quotas::parse_device_number(mount.entry.device);
-      const bool is_usable = &one == &namespaces.front() && mount.entry.root == "/" && !mount.is_read_only &&
-                             !of_init.places[mount.entry.id].is_covered;
-      if (is_usable && device && !found.mount)
-        found.mount =
-            QueueObjects::Mount{mount.entry.id, mount.entry.point, ::makedev(device->major, device->minor)};
+      const bool is_queues = mount.entry.type == "mqueue" && !external.contains(mount.entry.point);
+      (is_queues ? points : others).insert(mount.entry.point);
     }
-  for (const std::string& point : points) found.externals.push_back(queue_mount_external(point));
+  for (const ListedMount& mount : namespaces.front().mounts) {
+    const auto device = quotas::parse_device_number(mount.entry.device);
+    const bool is_usable = mount.entry.type == "mqueue" && mount.entry.root == "/" && !mount.is_read_only &&
+                           !of_init.places[mount.entry.id].is_covered && !others.contains(mount.entry.point);
+    if (is_usable && device && !found.mount)
+      found.mount =
+          QueueObjects::Mount{mount.entry.id, mount.entry.point, ::makedev(device->major, device->minor)};
+  }
+  for (const std::string& point : points)
+    if (!others.contains(point)) found.externals.push_back(queue_mount_external(point));
   return found;
 }
 

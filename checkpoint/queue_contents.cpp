@@ -8,8 +8,10 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -66,17 +68,19 @@ void each_open_queue(const std::vector<pid_t>& processes, dev_t device, Visit&& 
   }
 }
 
-// One descriptor of ours for each that a process has open.
-std::map<ino_t, UniqueFd> find_open_queues(const std::vector<pid_t>& processes, const QueueObjects& found) {
-  std::map<ino_t, UniqueFd> open;
-  if (!found.are_open || !found.mount) return open;
+// One descriptor of ours for each that a process has open and that has no name.
+std::map<ino_t, UniqueFd> find_removed_queues(const std::vector<pid_t>& processes,
+                                              const QueueObjects& found) {
+  std::map<ino_t, UniqueFd> removed;
+  if (!found.are_open || !found.mount) return removed;
   each_open_queue(processes, found.mount->device, [&](const std::string& path, const struct statx& status) {
-    if (!open.contains(status.stx_ino)) open[status.stx_ino] = sys::open(path, O_RDWR | O_NONBLOCK);
+    if (status.stx_nlink == 0 && !removed.contains(status.stx_ino))
+      removed[status.stx_ino] = sys::open(path, O_RDWR | O_NONBLOCK);
   });
-  return open;
+  return removed;
 }
 
-std::vector<OpenQueue> open_all(int file_system, std::map<ino_t, UniqueFd> open) {
+std::vector<OpenQueue> open_all(int file_system, std::map<ino_t, UniqueFd> removed) {
   const std::unique_ptr<DIR, int (*)(DIR*)> list(
       ::fdopendir(sys::open_at(file_system, ".", O_RDONLY | O_DIRECTORY).release()), ::closedir);
   if (!list) throw Error::system("list message queues");
@@ -86,11 +90,10 @@ std::vector<OpenQueue> open_all(int file_system, std::map<ino_t, UniqueFd> open)
     const std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
     UniqueFd fd = sys::open_at(file_system, name, O_RDWR | O_NONBLOCK | O_NOFOLLOW);
-    open.erase(sys::stat_fd(fd.get(), name).st_ino);
     names.insert(name);
     queues.push_back({std::move(fd), name, false});
   }
-  for (auto& [inode, fd] : open) {
+  for (auto& [inode, fd] : removed) {
     std::string name = fmt::format("{}{}", kNameOfRemoved, inode);
     while (names.contains(name)) name += "x";
     queues.push_back({std::move(fd), name, true});
@@ -116,11 +119,10 @@ struct Contents {
   mq_attr attributes = {};
   uint64_t bytes = 0;  // of all messages
   size_t count = 0;
-  char* data = nullptr;  // has room for one message more than there are
+  char* data = nullptr;  // behind it is room for a message of the greatest size
   Message* messages = nullptr;
   Progress* progress = nullptr;
 
-  size_t room() const { return bytes + static_cast<size_t>(attributes.mq_msgsize); }
   bool are_back() const { return progress->returned == count; }
 };
 
@@ -157,37 +159,51 @@ std::vector<Contents> measure(const std::vector<OpenQueue>& queues) {
   return all;
 }
 
+// A message that is taken has room, whatever its size: that of all is behind the last queue's.
 class SharedMemory {
  public:
-  // Populated: nothing that is taken out waits for memory.
-  explicit SharedMemory(size_t size)
-      : size_(std::max<size_t>(size, 1)),
-        begin_(::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1,
-                      0)) {
+  explicit SharedMemory(std::vector<Contents>& all) : size_(size_for(all)) {
+    begin_ = static_cast<char*>(
+        ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0));
     if (begin_ == MAP_FAILED) throw Error::system("get memory for message queues");
+    auto* progress = reinterpret_cast<Progress*>(begin_);
+    auto* messages = reinterpret_cast<Message*>(progress + all.size());
+    for (Contents& contents : all) {
+      contents.progress = new (progress++) Progress;
+      contents.messages = messages;
+      messages += contents.count;
+    }
+    auto* data = reinterpret_cast<char*>(messages);
+    for (Contents& contents : all) {
+      contents.data = data;
+      data += contents.bytes;
+    }
   }
   ~SharedMemory() { ::munmap(begin_, size_); }
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
 
-  template <class T>
-  T* take(size_t count) {
-    const size_t begin = (used_ + alignof(T) - 1) / alignof(T) * alignof(T);
-    used_ = begin + count * sizeof(T);
-    return reinterpret_cast<T*>(static_cast<char*>(begin_) + begin);
-  }
-  static size_t needed_for(const std::vector<Contents>& all) {
-    size_t size = 0;
-    for (const Contents& contents : all)
-      size +=
-          contents.room() + contents.count * sizeof(Message) + sizeof(Progress) + 2 * alignof(max_align_t);
-    return size;
+  // So that a child of ours waits for no memory, either: its tables of pages are its own.
+  void touch() const {
+    ::mlock(begin_, size_);
+    volatile char* bytes = begin_;
+    for (size_t at = 0; at < size_; at += kPage) bytes[at] = bytes[at];
   }
 
  private:
+  static constexpr size_t kPage = 4096;
+
+  static size_t size_for(const std::vector<Contents>& all) {
+    size_t size = 1, greatest = 0;
+    for (const Contents& contents : all) {
+      size += sizeof(Progress) + contents.count * sizeof(Message) + contents.bytes;
+      greatest = std::max(greatest, static_cast<size_t>(contents.attributes.mq_msgsize));
+    }
+    return size + greatest;
+  }
+
   size_t size_;
-  size_t used_ = 0;
-  void* begin_;
+  char* begin_;
 };
 
 // Both go on where they were, and answer false where the kernel refuses. They make system calls alone.
@@ -196,8 +212,9 @@ bool take_out(const Contents& contents) {
   while (progress.taken < contents.count) {
     Message& message = contents.messages[progress.taken];
     message.at = progress.taken == 0 ? 0 : (&message)[-1].at + (&message)[-1].size;
+    if (message.at > contents.bytes) return false;  // somebody outside has the queue, too
     const ssize_t size = ::mq_receive(contents.queue->fd.get(), contents.data + message.at,
-                                      contents.room() - message.at, &message.priority);
+                                      static_cast<size_t>(contents.attributes.mq_msgsize), &message.priority);
     if (size < 0) return false;
     message.size = static_cast<size_t>(size);
     ++progress.taken;
@@ -216,19 +233,21 @@ bool put_back(const Contents& contents) {
   return true;
 }
 
-// What was done last may not have been noted by who was killed: the kernel knows.
+// What was done last may not have been noted by who was killed: the kernel knows. Never beyond what was
+// measured, should somebody outside have the queue, too.
 void correct_progress(const Contents& contents) {
   Progress& progress = *contents.progress;
   mq_attr now = {};
   if (::mq_getattr(contents.queue->fd.get(), &now) != 0) throw cannot_read(contents.queue->name);
   const auto in_queue = static_cast<size_t>(now.mq_curmsgs);
   if (progress.taken == contents.count) {
-    progress.returned = in_queue;
+    progress.returned = std::min(in_queue, contents.count);
     return;
   }
-  if (contents.count - in_queue == progress.taken) return;
+  if (in_queue + progress.taken >= contents.count) return;
   Message& last = contents.messages[progress.taken];  // its content and priority are there
-  last.size = contents.bytes - read_state(*contents.queue).bytes - last.at;
+  const uint64_t left = read_state(*contents.queue).bytes + last.at;
+  last.size = left < contents.bytes ? contents.bytes - left : 0;
   ++progress.taken;
 }
 
@@ -244,12 +263,13 @@ bool complete(const Contents& contents, std::chrono::steady_clock::time_point en
   return true;
 }
 
-[[noreturn]] void move_as_container(const std::vector<Contents>& all, const quotas::Cgroup& cgroup,
-                                    pid_t parent) {
+void move_as_container(const std::vector<Contents>& all, const SharedMemory& memory,
+                       const quotas::Cgroup& cgroup, pid_t parent) {
   ::setsid();  // who kills our group does not mean this one
   sigset_t signals;
   ::sigfillset(&signals);
   ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+  memory.touch();
   ignore_errors([&] {  // then the memory is ours
     // Where the container's memory is short it is this one that is killed; the parent completes its work.
     write_control_file("/proc/self/oom_score_adj", "1000");
@@ -257,30 +277,45 @@ bool complete(const Contents& contents, std::chrono::steady_clock::time_point en
   });
   const auto end = std::chrono::steady_clock::now() + kPatience;
   for (const Contents& contents : all) {
+    if (::getppid() != parent) return;  // nobody wants to know any more
     bool is_done = take_out(contents);
     fault_point("put messages back");
     is_done = is_done && put_back(contents);
     if (is_done) continue;
-    if (::getppid() == parent) ::_exit(1);  // which can do it without the container's limits
+    if (::getppid() == parent) return;  // which can do it without the container's limits
     complete(contents, end);
   }
-  ::_exit(0);
 }
 
-void move_all(const std::vector<Contents>& all, const quotas::Cgroup& cgroup) {
-  const pid_t own = ::getpid(), child = ::fork();
-  if (child == 0) move_as_container(all, cgroup, own);
-  if (child > 0) {
+// Where it does not end in time it is killed.
+void await_child(pid_t child) {
+  try {
     const UniqueFd process = sys::pidfd_open(child);
     sys::pidfd_wait_ended(process.get(), kPatience);
     kill_and_reap(process.get());
+  } catch (const Error&) {  // no descriptor is left
+    ::kill(child, SIGKILL);
+    while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+}
+
+void move_all(const std::vector<Contents>& all, const SharedMemory& memory, const quotas::Cgroup& cgroup) {
+  const pid_t own = ::getpid(), child = ::fork();
+  if (child == 0) {
+    ignore_errors([&] { move_as_container(all, memory, cgroup, own); });
+    ::_exit(0);
+  }
+  if (child > 0) {
+    await_child(child);
+    cgroup.remove_entry_of(child);
   }
   const auto end = std::chrono::steady_clock::now() + kPatience;
   size_t lost = 0;
   bool is_done = true;
   for (const Contents& contents : all) {
     if (contents.are_back()) continue;
-    correct_progress(contents);
+    ignore_errors([&] { correct_progress(contents); });  // a queue that tells nothing takes nothing, either
     is_done = complete(contents, end) && is_done;
     lost += contents.progress->taken - contents.progress->returned;
   }
@@ -341,16 +376,11 @@ std::vector<std::string> queue_file_externals(const std::vector<pid_t>& processe
 
 std::vector<saved::Queue> save_queues(int file_system, const quotas::Cgroup& cgroup,
                                       const QueueObjects& found, uint32_t first_id) {
-  const std::vector<OpenQueue> queues = open_all(file_system, find_open_queues(cgroup.processes(), found));
+  const std::vector<OpenQueue> queues = open_all(file_system, find_removed_queues(cgroup.processes(), found));
   if (queues.empty()) return {};
   std::vector<Contents> all = measure(queues);
-  SharedMemory memory(SharedMemory::needed_for(all));
-  for (Contents& contents : all) {
-    contents.progress = new (memory.take<Progress>(1)) Progress;
-    contents.messages = memory.take<Message>(contents.count);
-    contents.data = memory.take<char>(contents.room());
-  }
-  move_all(all, cgroup);
+  const SharedMemory memory(all);
+  move_all(all, memory, cgroup);
   std::vector<saved::Queue> saved;
   for (const Contents& contents : all) saved.push_back(to_save(contents, first_id));
   return saved;

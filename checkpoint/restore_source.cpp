@@ -286,10 +286,11 @@ void Restore::handle(const std::string& event, pid_t pid) {
 void Restore::on_event(const std::string& event, pid_t pid) {
   if (event == "setup-namespaces") step("record init", [&] { on_namespaces(pid); });
   if (event == "post-setup-namespaces") {
+    // Before that, as a nested group could make it wait for ever.
+    step("make its message queues", [&] { make_queues(queues_, running_.process.pid, *host_.cgroup); });
     step("limit the container's cgroups",
          [&] { warn(quotas::restore_group_values(*host_.cgroup, manifest_.groups)); });
     step("set up its network namespace", [&] { set_up_network(); });
-    step("make its message queues", [&] { make_queues(queues_, running_.process.pid, *host_.cgroup); });
   }
   if (event == "network-unlock") step("connect the links", [&] { connect_links(); });
   // Credentials and filters are set behind "post-restore", and of "pre-resume" CRIU does not ask whether it

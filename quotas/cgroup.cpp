@@ -37,6 +37,7 @@ class GroupSet final : public Cgroup {
   void delegate(uid_t uid, gid_t gid) override;
   CgroupEntry open_entry() const override;
   void enter_self() const override;
+  void remove_entry_of(pid_t process) const override;
   void freeze() override;
   void begin_freeze() override;
   void thaw() override;
@@ -140,6 +141,10 @@ CgroupEntry GroupSet::open_entry() const {
 
 void GroupSet::enter_self() const {
   for (const auto& group : groups_) group->enter_self();
+}
+
+void GroupSet::remove_entry_of(pid_t process) const {
+  for (const auto& group : groups_) group->remove_entry_of(process);
 }
 
 Group& GroupSet::need_freezer() const {

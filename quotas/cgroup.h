@@ -126,9 +126,13 @@ class Cgroup {
   // tasks of name=systemd) to the container's root; never limit files, release_agent or notify_on_release.
   virtual void delegate(uid_t uid, gid_t gid) = 0;
   virtual CgroupEntry open_entry() const = 0;
-  // Moves the calling process (single-threaded) in. On v2 that waits for an RCU grace period: clone3 with
-  // CLONE_INTO_CGROUP is faster. A frozen container would freeze the caller.
+  // Moves the calling process (single-threaded) in, while the container's processes stand still. On v2 that
+  // waits for an RCU grace period: clone3 with CLONE_INTO_CGROUP is faster. A frozen container would freeze
+  // the caller. Where only a nested group takes processes it is a new one, as the payload may have set others
+  // to anything.
   virtual void enter_self() const = 0;
+  // Takes that group away when such a process of this pid has ended.
+  virtual void remove_entry_of(pid_t process) const = 0;
 
   virtual void freeze() = 0;        // returns when frozen; throws when that takes longer than 10 s
   virtual void begin_freeze() = 0;  // asks for it alone

@@ -26,6 +26,7 @@ namespace {
 constexpr std::array<std::string_view, 5> kUsedControllers = {"cpu", "memory", "pids", "io", "cpuset"};
 // Where processes enter a container whose own group takes none any more.
 constexpr const char* kEntryGroup = "holm-exec";
+constexpr const char* kOwnEntry = "holm-self.";
 
 class GroupV2 final : public Group {
  public:
@@ -33,7 +34,8 @@ class GroupV2 final : public Group {
 
   bool is_v2() const override { return true; }
   void open_entry(CgroupEntry& entry) const override;
-  void enter_self() const override { write_control_file(entry_directory() + "/cgroup.procs", "0"); }
+  void enter_self() const override;
+  void remove_entry_of(pid_t process) const override { ::rmdir(own_entry(process).c_str()); }
   void delegate(uid_t uid, gid_t gid) override;
 
   void write_cpu(const CpuLimits& limits, Freshness freshness, std::vector<std::string>& warnings) override;
@@ -60,7 +62,12 @@ class GroupV2 final : public Group {
   void prepare_parent() override {}
   void prepare() override;
   void forget() override;
+  // Its own group takes no processes then.
+  bool has_controllers_below() const {
+    return !read_control(file("cgroup.subtree_control")).value_or("").empty();
+  }
   std::string entry_directory() const;
+  std::string own_entry(pid_t process) const { return file(fmt::format("{}{}", kOwnEntry, process)); }
   // What the hierarchy lets its groups use, by the file that says so.
   std::optional<CpuSet> available(std::string_view name) const;
   void add_io(GroupFiles& files, Usage& usage) const;
@@ -109,11 +116,20 @@ void GroupV2::delegate(uid_t uid, gid_t gid) {
 // soon as an init system in the container has set itself up. New ones then enter a nested group beside the
 // payload's.
 std::string GroupV2::entry_directory() const {
-  if (read_control(file("cgroup.subtree_control")).value_or("").empty()) return directory_;
+  if (!has_controllers_below()) return directory_;
   std::string nested = file(kEntryGroup);
   if (::mkdir(nested.c_str(), 0755) != 0 && errno != EEXIST)
     throw Error::system(fmt::format("make cgroup '{}'", nested));
   return nested;
+}
+
+void GroupV2::enter_self() const {
+  std::string directory = directory_;
+  if (has_controllers_below()) {
+    directory = own_entry(::getpid());
+    sys::make_directory(directory, 0755);
+  }
+  write_control_file(directory + "/cgroup.procs", "0");
 }
 
 void GroupV2::open_entry(CgroupEntry& entry) const {

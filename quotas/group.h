@@ -57,6 +57,7 @@ class Group {
   virtual bool is_v2() const = 0;
   virtual void open_entry(CgroupEntry& entry) const = 0;
   virtual void enter_self() const = 0;
+  virtual void remove_entry_of(pid_t) const {}
   virtual void delegate(uid_t uid, gid_t gid) = 0;
 
   // Each throws where the kernel does not take the value. Only for controllers that the group has.

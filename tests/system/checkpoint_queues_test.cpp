@@ -149,6 +149,7 @@ TEST_CASE("a save that fails or is killed leaves all messages where they were") 
         "kill:save the message queues", "kill:note the time"}) {
     CAPTURE(fault);
     CHECK(installation.holm({"checkpoint", "box"}, {{"HOLM_FAULT", fault}}).status != 0);
+    CHECK(eventually([&] { return installation.column("box", "state") == "running"; }));
     CHECK(list_queues(installation, "box") == before);
   }
   const std::string taken = messages_of(installation, "box", "/jobs");
@@ -201,9 +202,9 @@ TEST_CASE("messages that were taken out come back whoever is killed, and keep th
   CHECK(command.wait() == 128 + SIGKILL);
   ::kill(child, SIGCONT);
   CHECK(eventually([&] { return !sys::exists(state_file(child)); }));
+  CHECK(eventually([&] { return installation.column("box", "state") == "running"; }));
   CHECK(messages_of(installation, "box", "/jobs") == taken);
   installation.holm_ok({"gc"});
-  CHECK(installation.column("box", "state") == "running");
 }
 
 TEST_CASE("queues for which the container has little memory left are saved, and nobody is killed for it") {

@@ -183,6 +183,34 @@ TEST_CASE("a mount with another over it is known") {
   CHECK_FALSE(index.places.at(6).is_covered);
 }
 
+TEST_CASE(
+    "the mount of message queues is whole, writable and seen, and nothing else is passed over with it") {
+  const auto find = [](const std::string& of_init, const std::string& of_service = "") {
+    return find_queue_mounts({{1, parse_listed_mounts("1 0 0:1 / / rw - overlay none rw\n" + of_init)},
+                              {7, parse_listed_mounts(of_service)}},
+                             {"/host"});
+  };
+  const std::string good = "3 1 0:9 / /dev/mqueue rw - mqueue m rw\n";
+  const QueueObjects found = find(good, "13 11 0:9 / /other rw - mqueue m rw\n");
+  REQUIRE(found.mount);
+  CHECK(found.mount->id == 3);
+  CHECK(found.mount->point == "/dev/mqueue");
+  CHECK(found.mount->device == makedev(0, 9));
+  CHECK(found.externals == Names{"mnt[/dev/mqueue]:queues", "mnt[/other]:queues"});
+  CHECK_FALSE(find("").mount);
+  CHECK_FALSE(find("3 1 0:9 / /dev/mqueue ro - mqueue m rw\n").mount);
+  CHECK_FALSE(find("3 1 0:9 /x /dev/mqueue rw - mqueue m rw\n").mount);
+  CHECK_FALSE(find("3 1 0:9 / /host rw - mqueue m rw\n").mount);
+  CHECK(find("3 1 0:9 / /host rw - mqueue m rw\n").externals.empty());
+  CHECK(find("2 1 0:9 / /ro ro - mqueue m rw\n" + good).mount->id == 3);
+  // What lies over it, or stands there for a service, CRIU would pass over, too.
+  for (const QueueObjects& other : {find(good + "4 3 0:8 / /dev/mqueue rw - tmpfs t rw\n"),
+                                    find(good, "14 11 0:8 / /dev/mqueue rw - tmpfs t rw\n")}) {
+    CHECK_FALSE(other.mount);
+    CHECK(other.externals.empty());
+  }
+}
+
 TEST_CASE("kinds of descriptors without a path") {
   for (const char* fine : {"[eventfd]", "[eventpoll]", "inotify", "[fanotify]", "[signalfd]", "[timerfd]"})
     CHECK_FALSE(judge_anonymous(std::string("anon_inode:") + fine));
