@@ -27,6 +27,8 @@ std::string with_queues() { return mount_entry(built_program("container_queues")
 
 std::string idle() { return shell("while :; do sleep 1; done") + "[[network]]\nmode = \"none\"\n"; }
 
+bool may_raise_limits() { return ::prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1; }
+
 // Names, modes, owners and sizes of messages; not the times.
 std::string list_queues(const Installation& installation, const std::string& name) {
   return answer(installation, name,
@@ -91,8 +93,12 @@ TEST_CASE("queues keep their messages in order, their owners, bounds and rights"
   CHECK(messages_of(installation, "box", "/wide") == wide);
 }
 
+// The kernel keeps some hundred KiB of what a group has given back, by CPU: one look is not enough where
+// queues may have no more.
 TEST_CASE("the memory of messages is the container's, also after it was saved and restored") {
   HOLM_REQUIRES("root, CRIU", have_criu());
+  HOLM_REQUIRES("a host without CAP_SYS_RESOURCE", !may_raise_limits());
+  constexpr int kRounds = 5;
   const Installation installation;
   installation.start("box", idle() + with_queues());
   CHECK(
@@ -105,18 +111,21 @@ TEST_CASE("the memory of messages is the container's, also after it was saved an
                                                    },
                                                    [&] { suspend_and_go_on(installation, "box"); }};
   for (const auto& go_through : ways) {
-    CHECK(inside(installation, "box", "/queues send /big 10 65536").status == 0);
-    go_through();
-    const int64_t with = memory();
-    CHECK(std::ranges::count(messages_of(installation, "box", "/big"), '\n') == 10);
-    const int64_t without = memory();
-    CHECK_MESSAGE(with - without > 300'000, with, " with them, ", without, " without");
+    int64_t freed = 0;
+    for (int round = 0; round < kRounds; ++round) {
+      CHECK(inside(installation, "box", "/queues send /big 10 65536").status == 0);
+      go_through();
+      freed += memory();
+      CHECK(std::ranges::count(messages_of(installation, "box", "/big"), '\n') == 10);
+      freed -= memory();
+    }
+    CHECK_MESSAGE(freed > kRounds * 655'360 / 2, freed);
   }
 }
 
 TEST_CASE("one container's queues take nothing of the room that another has for its own") {
   HOLM_REQUIRES("root, CRIU", have_criu());
-  HOLM_REQUIRES("CAP_SYS_RESOURCE", ::prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1);
+  HOLM_REQUIRES("CAP_SYS_RESOURCE", may_raise_limits());
   const Installation installation;
   const std::vector<std::string> names = {"one", "two", "three"};
   for (const std::string& name : names) installation.start(name, idle() + with_queues());
@@ -207,9 +216,9 @@ TEST_CASE("messages that were taken out come back whoever is killed, and keep th
   installation.holm_ok({"gc"});
 }
 
-TEST_CASE("queues for which the container has little memory left are saved, and nobody is killed for it") {
+TEST_CASE("queues for which there is little memory left are saved in it, and nobody is killed for it") {
   HOLM_REQUIRES("root, CRIU", have_criu());
-  HOLM_REQUIRES("CAP_SYS_RESOURCE", ::prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1);
+  HOLM_REQUIRES("CAP_SYS_RESOURCE", may_raise_limits());
   const Installation installation;
   installation.start("box", shell("i=0; while :; do i=$((i+1)); echo $i >> /root/count; sleep 0.02; done") +
                                 "[[network]]\nmode = \"none\"\n" + with_queues() +
@@ -218,9 +227,15 @@ TEST_CASE("queues for which the container has little memory left are saved, and 
                "echo 1048576 > /proc/sys/fs/mqueue/msgsize_max; echo 32 > /proc/sys/fs/mqueue/msg_max; "
                "/queues make /big 32 1048576 && /queues send /big 32 1048576")
             .status == 0);
+  const auto are_charged = [&] {
+    return listed(installation, "box").at("memory_bytes").get<uint64_t>() > 32 << 20;
+  };
+  CHECK(are_charged());
   for (int round = 0; round < 3; ++round) {
     installation.holm_ok({"checkpoint", "box"});
+    CHECK(are_charged());
     suspend_and_go_on(installation, "box");
+    CHECK(are_charged());
     CHECK(counts_beyond(installation, "box", counted(installation, "box")));
   }
   CHECK(listed(installation, "box").at("oom_kills") == 0);
