@@ -195,13 +195,15 @@ TEST_CASE("messages that were taken out come back whoever is killed, and keep th
     environment["HOLM_FAULT"] = "stop:put messages back";
     return environment;
   }());
-  const auto state_file = [](pid_t pid) { return fmt::format("/proc/{}/stat", pid); };
+  const auto state_file = [](const std::string& pid) { return "/proc/" + pid + "/stat"; };
   const auto stopped_child = [&]() -> pid_t {
+    const std::string wanted = fmt::format(") T {} ", command.pid());
     for (const std::string& entry : list_directory("/proc")) {
-      const auto stat =
-          parse_unsigned(entry) ? read_file_if_exists("/proc/" + entry + "/stat") : std::nullopt;
-      if (stat && stat->contains(fmt::format(") T {} ", command.pid())))
-        return static_cast<pid_t>(*parse_unsigned(entry));
+      bool is_it = false;
+      ignore_errors([&] {  // it ended
+        is_it = parse_unsigned(entry) && read_file(state_file(entry)).contains(wanted);
+      });
+      if (is_it) return static_cast<pid_t>(*parse_unsigned(entry));
     }
     return 0;
   };
@@ -210,7 +212,7 @@ TEST_CASE("messages that were taken out come back whoever is killed, and keep th
   ::kill(-command.pid(), SIGKILL);
   CHECK(command.wait() == 128 + SIGKILL);
   ::kill(child, SIGCONT);
-  CHECK(eventually([&] { return !sys::exists(state_file(child)); }));
+  CHECK(eventually([&] { return !sys::exists(state_file(std::to_string(child))); }));
   CHECK(eventually([&] { return installation.column("box", "state") == "running"; }));
   CHECK(messages_of(installation, "box", "/jobs") == taken);
   installation.holm_ok({"gc"});

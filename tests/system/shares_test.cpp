@@ -1,7 +1,9 @@
 // CPU time as containers get it under contention: shares by weight, caps, bursts.
 #include <doctest/doctest.h>
 #include <fmt/core.h>
+
 #include <unistd.h>
+#include <algorithm>
 
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -91,7 +93,13 @@ Periods cap_periods(const Installation& installation, const std::string& name) {
 // then is charged with them.
 double tolerance() { return patience() > 1 ? 0.15 : 0.03; }
 
-// Starts a container for each weight, and compares what each gets with its share of what all get.
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+// Starts a container for each weight, and compares what each gets with its share of what all get. What else
+// the machine does may spoil one look: where it is off, the median of three counts.
 void check_shares(const std::vector<unsigned>& weights, unsigned loops, const std::string& cpu_lines) {
   const Installation installation;
   std::vector<std::string> names;
@@ -100,17 +108,24 @@ void check_shares(const std::vector<unsigned>& weights, unsigned loops, const st
     installation.start(names.back(),
                        busy(loops) + fmt::format("[cpu]\nweight = {}\n", weights[i]) + cpu_lines);
   }
-  const std::vector<double> used = measure(installation, names, 6s).used;
-  const double all = std::accumulate(used.begin(), used.end(), 0.0);
   const double weight_sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-  double worst = 0;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const double ideal = all * weights[i] / weight_sum;
-    worst = std::max(worst, std::abs(used[i] / ideal - 1));
-    CHECK_MESSAGE(std::abs(used[i] / ideal - 1) <= tolerance(), "weight ", weights[i], " got ",
-                  used[i] / all * 100, " %, not ", ideal / all * 100);
-  }
-  MESSAGE(weights.size(), " containers: ", worst * 100, " % from the ideal");
+  std::vector<std::vector<double>> ratios(weights.size());  // to the ideal, of each look
+  const auto look = [&] {
+    const std::vector<double> used = measure(installation, names, 6s).used;
+    const double all = std::accumulate(used.begin(), used.end(), 0.0);
+    double worst = 0;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      ratios[i].push_back(used[i] / (all * weights[i] / weight_sum));
+      worst = std::max(worst, std::abs(ratios[i].back() - 1));
+    }
+    MESSAGE(weights.size(), " containers: ", worst * 100, " % from the ideal");
+    return worst;
+  };
+  if (look() > tolerance())
+    for (int more = 0; more < 2; ++more) look();
+  for (size_t i = 0; i < weights.size(); ++i)
+    CHECK_MESSAGE(std::abs(median(ratios[i]) - 1) <= tolerance(), "weight ", weights[i], " got ",
+                  median(ratios[i]), " of its share");
 }
 
 }  // namespace
