@@ -61,8 +61,9 @@ void each_open_queue(const std::vector<pid_t>& processes, dev_t device, Visit&& 
       struct statx status = {};
       constexpr int kAtOnce =
           AT_EMPTY_PATH | AT_STATX_DONT_SYNC;  // no FUSE server of the container's is asked
-      if (file && ::statx(file.get(), "", kAtOnce, STATX_TYPE | STATX_INO | STATX_MNT_ID, &status) == 0 &&
-          S_ISREG(status.stx_mode) && ::makedev(status.stx_dev_major, status.stx_dev_minor) == device)
+      constexpr unsigned kWanted = STATX_TYPE | STATX_INO | STATX_NLINK | STATX_MNT_ID;
+      if (file && ::statx(file.get(), "", kAtOnce, kWanted, &status) == 0 && S_ISREG(status.stx_mode) &&
+          ::makedev(status.stx_dev_major, status.stx_dev_minor) == device)
         visit(fmt::format("/proc/self/fd/{}", file.get()), status);
     }
   }
