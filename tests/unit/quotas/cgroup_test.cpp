@@ -148,8 +148,16 @@ TEST_CASE("processes enter a nested group where the container's own takes none a
   host.write("unified/holm/7/cgroup.subtree_control", "memory pids\n");
   CHECK(sys::read_link("/proc/self/fd/" + std::to_string(cgroup->open_entry().v2_directory.get())) ==
         host.path("unified/holm/7/holm-exec"));
+  // One that nobody has set up.
+  const std::string own = fmt::format("unified/holm/7/holm-self.{}", ::getpid());
   cgroup->enter_self();
-  CHECK(host.read("unified/holm/7/holm-exec/cgroup.procs") == "0");
+  CHECK(host.read(own + "/cgroup.procs") == "0");
+  CHECK_THROWS_AS(cgroup->enter_self(), Error);
+  sys::remove_tree(host.path(own));
+  cgroup->enter_self();
+  sys::remove_file(host.path(own + "/cgroup.procs"));  // the kernel's goes with its directory
+  cgroup->remove_entry_of(::getpid());
+  CHECK_FALSE(sys::exists(host.path(own)));
 }
 
 TEST_CASE("a process enters every v1 hierarchy and v2") {
