@@ -95,9 +95,7 @@ UniqueFd open_confined(int directory, const std::string& path, int flags, Confin
   how.resolve = RESOLVE_NO_MAGICLINKS;
   if (confine == Confine::beneath) how.resolve |= RESOLVE_BENEATH;
   if (confine != Confine::beneath) how.resolve |= RESOLVE_IN_ROOT;
-  if (confine == Confine::in_root_nolink || confine == Confine::in_root_cached)
-    how.resolve |= RESOLVE_NO_SYMLINKS;
-  if (confine == Confine::in_root_cached) how.resolve |= RESOLVE_CACHED;
+  if (confine == Confine::in_root_nolink) how.resolve |= RESOLVE_NO_SYMLINKS;
   for (int attempt = 0;; ++attempt) {
     const long fd = ::syscall(SYS_openat2, directory, path.c_str(), &how, sizeof how);
     if (fd >= 0) return UniqueFd(static_cast<int>(fd));

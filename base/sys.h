@@ -28,8 +28,6 @@ enum class Confine {
   in_root,         // the directory is "/" for the path: links stay inside (RESOLVE_IN_ROOT)
   beneath,         // the path must not leave the directory (RESOLVE_BENEATH)
   in_root_nolink,  // as in_root, and no component may be a symbolic link (RESOLVE_NO_SYMLINKS)
-  in_root_cached,  // as in_root_nolink, and no file system is asked (RESOLVE_CACHED): EAGAIN where it has to
-                   // be
 };
 // Throws; error_number() tells ENOENT, ELOOP, EXDEV, ... apart.
 UniqueFd open_confined(int directory, const std::string& path, int flags, Confine confine, mode_t mode = 0);

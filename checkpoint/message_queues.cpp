@@ -1,8 +1,9 @@
 #include "checkpoint/message_queues.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <mqueue.h>
-#include <sys/resource.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/namespace_thread.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "checkpoint/container_child.h"
@@ -19,6 +21,8 @@
 #include "checkpoint/image_file.h"
 #include "checkpoint/message_queues.pb.h"
 #include "checkpoint/rewrite_images.h"
+#include "isolation/mount_api.h"
+#include "isolation/resource_limits.h"
 
 namespace holm::checkpoint {
 namespace {
@@ -81,6 +85,18 @@ std::string queue_file_external(uint64_t mount_id, uint64_t inode) {
   return fmt::format("{}{:x}:{:x}]", kFileKey, mount_id, inode);
 }
 
+UniqueFd open_queue_file_system(pid_t process) {
+  const UniqueFd ipc = sys::open(fmt::format("/proc/{}/ns/ipc", process), O_RDONLY);
+  return in_namespace(ipc.get(), CLONE_NEWIPC, "the container's IPC namespace", [] {
+    try {
+      return isolation::make_file_system("mqueue", {}, isolation::kReadWrite, "message queues");
+    } catch (const Error& error) {
+      if (error.error_number() == ENODEV) return UniqueFd();
+      throw;
+    }
+  });
+}
+
 QueueState parse_queue_state(const std::string& text) {
   QueueState state;
   for (const std::string& word : split_words(text)) {
@@ -116,9 +132,8 @@ void make_queues(const std::vector<saved::Queue>& queues, pid_t process, const q
   if (queues.empty()) return;
   const ContainerNamespaces namespaces(process, "ipc");
   in_child("make message queues", [&] {
-    cgroup.enter_self();  // the messages' memory is the container's
-    const rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
-    ::setrlimit(RLIMIT_MSGQUEUE, &unlimited);  // they were made by other processes' limits
+    cgroup.enter_self();                             // the messages' memory is the container's
+    const isolation::UnlimitedNamespaces unlimited;  // they were made by other processes' limits
     namespaces.enter();
     ::umask(0);
     for (const saved::Queue& queue : queues) fill_queue(queue);
@@ -127,13 +142,10 @@ void make_queues(const std::vector<saved::Queue>& queues, pid_t process, const q
 
 void remove_names_of_queues(const std::vector<saved::Queue>& queues, pid_t process) {
   if (std::ranges::none_of(queues, &saved::Queue::is_removed)) return;
-  const ContainerNamespaces namespaces(process, "ipc");
-  in_child("remove names of message queues", [&] {
-    namespaces.enter();
-    for (const saved::Queue& queue : queues)
-      if (queue.is_removed() && ::mq_unlink(("/" + queue.name()).c_str()) != 0)
-        throw Error::system(fmt::format("remove message queue '{}'", shortened(queue.name())));
-  });
+  const UniqueFd file_system = open_queue_file_system(process);
+  for (const saved::Queue& queue : queues)
+    if (queue.is_removed() && ::unlinkat(file_system.get(), queue.name().c_str(), 0) != 0)
+      throw Error::system(fmt::format("remove message queue '{}'", shortened(queue.name())));
 }
 
 // --- what the images say of them

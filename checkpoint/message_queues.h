@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "quotas/cgroup.h"
 
 namespace holm::checkpoint {
@@ -34,6 +35,9 @@ struct QueueObjects {
   std::optional<Mount> mount;          // init's, by which they can be opened again
   bool are_open = false;               // a process has one open
 };
+
+// The file system of the queues of that process's IPC namespace; closed where the kernel has none.
+UniqueFd open_queue_file_system(pid_t process);
 
 // What the kernel tells of a queue in its file.
 struct QueueState {

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <mqueue.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -22,14 +21,12 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/namespace_thread.h"
 #include "base/process.h"
 #include "base/step.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "checkpoint/message_queues.pb.h"
 #include "isolation/id_map.h"
-#include "isolation/mount_api.h"
 
 namespace holm::checkpoint {
 namespace {
@@ -53,8 +50,9 @@ struct OpenQueue {
 
 // Calls `visit` with a path and what statx(2) says of each descriptor that is a queue.
 template <class Visit>
-void each_open_queue(const std::vector<pid_t>& processes, dev_t device, Visit&& visit) {
-  for (const pid_t process : processes) {
+void each_open_queue(const quotas::Cgroup& cgroup, const QueueObjects& found, Visit&& visit) {
+  if (!found.are_open || !found.mount) return;
+  for (const pid_t process : cgroup.processes()) {
     const std::string directory = fmt::format("/proc/{}/fd", process);
     for (const std::string& number : list_directory(directory)) {
       const UniqueFd file(::open((directory + "/" + number).c_str(), O_PATH | O_CLOEXEC));
@@ -63,18 +61,16 @@ void each_open_queue(const std::vector<pid_t>& processes, dev_t device, Visit&& 
           AT_EMPTY_PATH | AT_STATX_DONT_SYNC;  // no FUSE server of the container's is asked
       constexpr unsigned kWanted = STATX_TYPE | STATX_INO | STATX_NLINK | STATX_MNT_ID;
       if (file && ::statx(file.get(), "", kAtOnce, kWanted, &status) == 0 && S_ISREG(status.stx_mode) &&
-          ::makedev(status.stx_dev_major, status.stx_dev_minor) == device)
+          ::makedev(status.stx_dev_major, status.stx_dev_minor) == found.mount->device)
         visit(fmt::format("/proc/self/fd/{}", file.get()), status);
     }
   }
 }
 
 // One descriptor of ours for each that a process has open and that has no name.
-std::map<ino_t, UniqueFd> find_removed_queues(const std::vector<pid_t>& processes,
-                                              const QueueObjects& found) {
+std::map<ino_t, UniqueFd> find_removed_queues(const quotas::Cgroup& cgroup, const QueueObjects& found) {
   std::map<ino_t, UniqueFd> removed;
-  if (!found.are_open || !found.mount) return removed;
-  each_open_queue(processes, found.mount->device, [&](const std::string& path, const struct statx& status) {
+  each_open_queue(cgroup, found, [&](const std::string& path, const struct statx& status) {
     if (status.stx_nlink == 0 && !removed.contains(status.stx_ino))
       removed[status.stx_ino] = sys::open(path, O_RDWR | O_NONBLOCK);
   });
@@ -353,31 +349,17 @@ saved::Queue to_save(const Contents& contents, uint32_t first_id) {
 
 }  // namespace
 
-UniqueFd open_queue_file_system(pid_t process) {
-  const UniqueFd ipc = sys::open(fmt::format("/proc/{}/ns/ipc", process), O_RDONLY);
-  return in_namespace(ipc.get(), CLONE_NEWIPC, "the container's IPC namespace", [] {
-    try {
-      return isolation::make_file_system("mqueue", {}, isolation::kReadWrite, "message queues");
-    } catch (const Error& error) {
-      if (error.error_number() == ENODEV) return UniqueFd();
-      throw;
-    }
-  });
-}
-
-std::vector<std::string> queue_file_externals(const std::vector<pid_t>& processes,
-                                              const QueueObjects& found) {
+std::vector<std::string> queue_file_externals(const quotas::Cgroup& cgroup, const QueueObjects& found) {
   std::set<std::string> externals;
-  if (found.are_open && found.mount)
-    each_open_queue(processes, found.mount->device, [&](const std::string&, const struct statx& status) {
-      externals.insert(queue_file_external(status.stx_mnt_id, status.stx_ino));
-    });
+  each_open_queue(cgroup, found, [&](const std::string&, const struct statx& status) {
+    externals.insert(queue_file_external(status.stx_mnt_id, status.stx_ino));
+  });
   return {externals.begin(), externals.end()};
 }
 
 std::vector<saved::Queue> save_queues(int file_system, const quotas::Cgroup& cgroup,
                                       const QueueObjects& found, uint32_t first_id) {
-  const std::vector<OpenQueue> queues = open_all(file_system, find_removed_queues(cgroup.processes(), found));
+  const std::vector<OpenQueue> queues = open_all(file_system, find_removed_queues(cgroup, found));
   if (queues.empty()) return {};
   std::vector<Contents> all = measure(queues);
   const SharedMemory memory(all);

@@ -1,12 +1,10 @@
 // What POSIX message queues hold, while nobody in their container runs.
 #pragma once
 
-#include <sys/types.h>
-
+#include <cstdint>
 #include <string>
 #include <vector>
 
-#include "base/unique_fd.h"
 #include "checkpoint/message_queues.h"
 #include "quotas/cgroup.h"
 
@@ -15,11 +13,8 @@ namespace holm::checkpoint {
 // How many bytes the queues of a checkpoint can have.
 inline constexpr uint64_t kMaxQueued = 48 << 20;
 
-// The file system of the queues of that process's IPC namespace; closed where the kernel has none.
-UniqueFd open_queue_file_system(pid_t process);
-
-// What CRIU is to pass over of all that these processes have open, which stand still: each queue is one.
-std::vector<std::string> queue_file_externals(const std::vector<pid_t>& processes, const QueueObjects& found);
+// What CRIU is to pass over of all that the processes have open, which stand still: each queue is one.
+std::vector<std::string> queue_file_externals(const quotas::Cgroup& cgroup, const QueueObjects& found);
 
 // The kernel shows a message only to who takes it out. A child of ours, in the container's groups, so that
 // the memory of messages stays the container's, takes them all and puts them back; it does so also where we

@@ -176,7 +176,7 @@ void Save::fill_request(rpc::Options& request) const {
   fill_common_options(request);
   request.set_tcp_skip_in_flight(true);
   request.set_ghost_limit(UINT32_MAX);  // deleted files that are still open come along
-  const auto queues = queue_file_externals(target_.cgroup->processes(), queues_);
+  const auto queues = queue_file_externals(*target_.cgroup, queues_);
   for (const auto* externals : {&externals_.options, &queues_.externals, &queues})
     for (const std::string& external : *externals) request.add_external(external);
   for (const SavedLink& link : report_.manifest.links)
