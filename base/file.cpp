@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/process_stat.h"
 #include "base/sys.h"
 #include "base/text.h"
 
@@ -87,10 +88,8 @@ void replace_file(const std::string& path, std::string_view content, mode_t mode
 bool is_left_by(std::string_view pid) {
   const auto number = parse_unsigned(pid);
   if (!number || *number > INT32_MAX) return false;
-  std::optional<std::string> stat;
-  ignore_errors([&] { stat = read_file_if_exists(fmt::format("/proc/{}/stat", *number)); });  // it ended
-  // One that nobody has waited for writes nothing any more.
-  return !stat || stat->substr(stat->rfind(')') + 1).starts_with(" Z");
+  const auto stat = read_process_stat(static_cast<pid_t>(*number));
+  return !stat || stat->state() == 'Z';  // nobody has waited for that, and it writes nothing any more
 }
 
 void remove_unfinished(const std::string& directory) {

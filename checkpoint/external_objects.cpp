@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/process_stat.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "quotas/mountinfo.h"
@@ -69,11 +70,9 @@ std::optional<ConsoleTerminal> find_console(const std::vector<quotas::MountEntry
                          device_number(mount->device)};
 }
 
-// Field 7 of /proc/PID/stat.
 dev_t controlling_terminal(pid_t pid) {
-  const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
-  const auto fields = split_words(std::string_view(stat).substr(std::min(stat.rfind(')'), stat.size() - 1)));
-  return fields.size() > 5 ? parse_unsigned(fields[5]).value_or(0) : 0;
+  const auto stat = read_process_stat(pid);
+  return stat ? stat->field(7) : 0;
 }
 
 bool has_opened(pid_t pid, dev_t number) {

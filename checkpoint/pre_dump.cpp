@@ -94,7 +94,12 @@ PreDumpReport pre_dump(const Installation& installation, const std::string& name
         fill_dump_options(options, target, timeout);
         options.set_track_mem(true);
         if (level > 1) set_parent(options, fmt::format("../{}", level - 1));
-        perform(std::move(request), dump_work(target, lock, images));
+        CriuWork work = dump_work(target, lock, images);
+        work.on_version = [&](const std::string&) {
+          moment.freeze(timeout.value_or(kFreezeTimeout));
+          moment.thaw_with_criu();
+        };
+        perform(std::move(request), work);
       });
       moment.goes_on();
       sys::rename(images, fmt::format("{}/{}", store, level));
@@ -102,7 +107,7 @@ PreDumpReport pre_dump(const Installation& installation, const std::string& name
       undo.dismiss();
       const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
       return PreDumpReport{level, statistics.pages_written() * page, statistics.pages_skipped_parent() * page,
-                           std::chrono::milliseconds(statistics.frozen_time() / 1000)};
+                           moment.stood()};
     });
   });
 }

@@ -13,6 +13,7 @@
 #include <set>
 #include <unordered_set>
 
+#include "base/process_stat.h"
 #include "base/text.h"
 
 namespace holm::checkpoint {
@@ -99,6 +100,12 @@ struct ByMemory {
 
 bool shares_memory(pid_t a, pid_t b) { return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0; }
 
+// Whether it waits for that child in vfork(2): the kernel wakes it when they share no memory any more.
+bool waits_for(pid_t parent, const Task& child) {
+  const auto stat = child.parent == parent ? read_process_stat(parent) : std::nullopt;
+  return stat && stat->state() == 'D';
+}
+
 // Processes with one memory between them: clone(CLONE_VM) without CLONE_THREAD, also vfork(2) until exec.
 void find_shared_memory(const Tree& tree, const Deadline& deadline, Findings& findings) {
   std::unordered_map<uint64_t, std::set<pid_t, ByMemory>> alike;
@@ -106,10 +113,16 @@ void find_shared_memory(const Tree& tree, const Deadline& deadline, Findings& fi
     if (task.memory_size == 0 || deadline.is_over()) continue;
     const auto [other, is_new] = alike[task.memory_size].insert(task.pid);
     if (is_new || !shares_memory(*other, task.pid)) continue;
-    findings.push_back({task.pid,
-                        {Severity::obstacle, "memory shared with another process",
-                         "CRIU saves threads that share memory, but no processes that do (vfork, CLONE_VM)",
-                         "try again when it has executed its program, or end it"}});
+    if (waits_for(*other, task))
+      findings.push_back(
+          {task.pid,
+           {Severity::delay, "vfork", "it has not executed its program yet: the save waits for that",
+            "see what it waits for in /proc/PID/stack on the host"}});
+    else
+      findings.push_back(
+          {task.pid,
+           {Severity::obstacle, "memory shared with another process",
+            "CRIU saves threads that share memory, but no processes that do (CLONE_VM)", "end one of them"}});
   }
 }
 
@@ -244,12 +257,8 @@ bool has_ended(pid_t process) {
 // terminal is handed on at fork alone, and CRIU forks before it gives the leader its own.
 std::optional<Finding> judge_inner_shell(const Task& task) {
   if (task.group != task.pid || task.session == task.pid || task.parent == task.session) return std::nullopt;
-  const UniqueFd directory = open_process_directory(task.pid, "");
-  const auto stat = directory ? read_begin(directory.get(), "stat", kMaxStatus) : std::nullopt;
-  if (!stat) return std::nullopt;
-  // Behind the name, which may hold anything: state, parent, group, session, terminal.
-  const auto words = split_words(std::string_view(*stat).substr(stat->rfind(')') + 1));
-  if (words.size() < 5 || words[4] == "0") return std::nullopt;
+  const auto stat = read_process_stat(task.pid);
+  if (!stat || stat->field(7) == 0) return std::nullopt;
   return Finding{
       Severity::warning, "control of its terminal",
       "CRIU gives that back to the first process of a session alone: this one controls no jobs there "

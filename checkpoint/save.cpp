@@ -203,14 +203,15 @@ void Save::dump(Draft& draft) {
 void Save::try_to_dump(Draft& draft, const std::string& parent) {
   runtime::DumpMoment moment(installation_, target_.container, target_.seen,
                              runtime::DumpMoment::Links::silent);
-  std::optional<Clock::time_point> stand;
+  bool stands = false;
   if (options_.timeout) give_up_ = Clock::now() + *options_.timeout;  // that CRIU is there is part of it
-  const auto come_to_stand = [&] {
-    stand = Clock::now();
+  const auto freeze = [&] {
+    moment.freeze(options_.timeout.value_or(kFreezeTimeout));
+    stands = true;
     clocks_ = read_container_clocks(target_.seen.state->init.pid);
   };
   // What CRIU is to pass over must not change any more when it is told.
-  if (queues_.are_open && moment.freeze()) come_to_stand();
+  if (queues_.are_open) freeze();
   rpc::Request request;
   request.set_type(rpc::DUMP);
   fill_request(*request.mutable_opts());
@@ -219,14 +220,13 @@ void Save::try_to_dump(Draft& draft, const std::string& parent) {
   work.on_version = [&](const std::string& version) { report_.manifest.host.criu = version; };
   work.watch.look = [&] { check_time(); };
   work.on_event = [&](const std::string& event, pid_t) {
-    if (event == "pre-dump" && !stand && moment.freeze()) come_to_stand();
-    if (event == "network-lock" && !stand) come_to_stand();
+    if (event == "pre-dump" && !stands) freeze();
     if (event == "post-dump") when_dumped(draft, moment);
   };
   step("save the processes", [&] { perform(std::move(request), work); });
   give_up_.reset();
   options_.afterwards == Afterwards::stop ? moment.has_ended() : moment.goes_on();
-  if (stand) report_.frozen = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - *stand);
+  report_.frozen = moment.stood();
 }
 
 // The processes stand still, and end or go on when this returns; an Error lets them go on.

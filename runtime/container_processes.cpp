@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/process_stat.h"
 #include "base/text.h"
 #include "runtime/host_side.h"
 #include "runtime/observe.h"
@@ -37,12 +38,10 @@ std::string command_of(pid_t pid, const std::string& status) {
   return fmt::format("[{}]", status.substr(6, end - 6));  // "Name:\t..."
 }
 
-// proc_pid_stat(5), the fields behind the name.
-void add_times(const std::string& stat, ContainerProcess& process) {
-  const auto fields = split_words(std::string_view(stat).substr(stat.rfind(')') + 1));
-  process.cpu_seconds = static_cast<double>(number_at(fields, 11) + number_at(fields, 12)) /
-                        static_cast<double>(::sysconf(_SC_CLK_TCK));
-  process.last_cpu = static_cast<unsigned>(number_at(fields, 36));
+void add_times(const ProcessStat& stat, ContainerProcess& process) {
+  process.cpu_seconds =
+      static_cast<double>(stat.field(14) + stat.field(15)) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  process.last_cpu = static_cast<unsigned>(stat.field(39));
 }
 
 std::optional<ContainerProcess> describe(pid_t pid, const StoredContainer& container) {
@@ -58,7 +57,9 @@ std::optional<ContainerProcess> describe(pid_t pid, const StoredContainer& conta
     const auto state = status_words(status, "State");
     if (!state.empty()) process.state = state[0][0];
     process.resident = Bytes{number_at(status_words(status, "VmRSS"), 0) * 1024};
-    add_times(read_file(fmt::format("/proc/{}/stat", pid)), process);
+    const auto stat = read_process_stat(pid);
+    if (!stat) return std::nullopt;
+    add_times(*stat, process);
     process.command = command_of(pid, status);
     return process;
   } catch (const Error&) {

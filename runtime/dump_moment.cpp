@@ -1,21 +1,27 @@
 #include "runtime/dump_moment.h"
 
-#include <chrono>
+#include <fmt/core.h>
+
+#include <algorithm>
 #include <thread>
 
 #include "base/file.h"
+#include "base/interruption.h"
 #include "base/step.h"
 #include "base/sys.h"
+#include "base/text.h"
 #include "netsetup/container_link.h"
 #include "netsetup/process_sockets.h"
 #include "quotas/hierarchy_options.h"
 #include "runtime/control.h"
 #include "runtime/host_side.h"
+#include "runtime/vfork.h"
 
 namespace holm::runtime {
 namespace {
 
 constexpr const char* kWasPaused = "paused";
+constexpr std::chrono::milliseconds kVforkPatience(10000);
 
 std::string mark_path(const Paths& paths, const std::string& name) { return paths.runtime(name) + "/dump"; }
 
@@ -39,6 +45,13 @@ void let_go(const Paths& paths, uint32_t number, bool was_paused) {
   if (!was_paused) cgroup->thaw();
 }
 
+Error in_vfork(const Vfork& vfork) {
+  const auto name = read_file_if_exists(fmt::format("/proc/{}/comm", vfork.parent));
+  return Error(
+      fmt::format("process {} on this host, {}, waits in vfork(2) for process {} to begin its program",
+                  vfork.parent, quoted(trim(name.value_or(""))), vfork.child));
+}
+
 }  // namespace
 
 DumpMoment::DumpMoment(const Installation& installation, const StoredContainer& container,
@@ -60,6 +73,7 @@ DumpMoment::DumpMoment(const Installation& installation, const StoredContainer& 
 }
 
 DumpMoment::~DumpMoment() {
+  follower_ = {};
   if (name_.empty()) return;
   if (is_in_doubt_) ignore_errors([&] { let_go(installation_.paths, number_, was_paused_); });  // as above
   ignore_errors([&] { end_dump(installation_, name_); });                                       // as above
@@ -69,23 +83,66 @@ void DumpMoment::announce_end() {
   step("announce the end", [&] { announce_intent(installation_.paths.runtime(name_), Intent::checkpoint); });
 }
 
-bool DumpMoment::freeze() {
-  constexpr std::chrono::milliseconds kPatience(500);
-  const auto end = std::chrono::steady_clock::now() + kPatience;
+void DumpMoment::stop(Clock::time_point end) {
+  constexpr std::chrono::microseconds kLongestPause(20000);
   auto pause = std::chrono::microseconds(50);
-  for (cgroup_->begin_freeze(); !cgroup_->is_frozen(); pause *= 2) {
-    if (std::chrono::steady_clock::now() > end) {
-      if (!was_paused_) cgroup_->thaw();
-      return false;
-    }
+  for (cgroup_->begin_freeze(); !cgroup_->is_frozen(); pause = std::min(pause * 2, kLongestPause)) {
+    Interruption::check();
+    if (Clock::now() > end)
+      throw Error("its processes do not come to a stand")
+          .hint("give more time; 'holm check' tells which of them wait for a device (state D)");
     std::this_thread::sleep_for(pause);
   }
-  return true;
+}
+
+void DumpMoment::freeze(std::chrono::milliseconds patience) {
+  for (const auto begin = Clock::now();;) {
+    const auto before = Clock::now();
+    stop(begin + patience);
+    const auto vfork = find_vfork(cgroup_->processes());
+    if (!vfork) break;
+    if (was_paused_) throw in_vfork(*vfork).hint("it is paused in this moment: let it run for another one");
+    cgroup_->thaw();
+    Interruption::check();
+    if (Clock::now() - begin > std::min(patience, kVforkPatience))
+      throw in_vfork(*vfork).hint(
+          "there was such a process at each look: try again when it starts fewer programs");
+    // They run for half of the time at least.
+    std::this_thread::sleep_for(
+        std::max<Clock::duration>(Clock::now() - before, std::chrono::milliseconds(1)));
+  }
+  stand_ = Clock::now();
+}
+
+void DumpMoment::thaw_with_criu() {
+  follower_ = std::jthread([this](const std::stop_token& stop) {
+    ignore_errors([&] {  // the end of the scope thaws, too
+      // Once they are seized it thaws them; frozen again, they are about to be let go.
+      for (const bool wanted : {false, true})
+        while (cgroup_->is_frozen() != wanted) {
+          if (stop.stop_requested()) return;
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+      thaw();
+    });
+  });
+}
+
+void DumpMoment::thaw() {
+  if (was_paused_) return;
+  cgroup_->thaw();
+  if (!went_on_) went_on_ = Clock::now();
 }
 
 void DumpMoment::goes_on() {
-  if (!was_paused_) cgroup_->thaw();
+  follower_ = {};
+  thaw();
   is_in_doubt_ = false;
+}
+
+std::chrono::milliseconds DumpMoment::stood() const {
+  if (!stand_) return {};
+  return std::chrono::duration_cast<std::chrono::milliseconds>(went_on_.value_or(Clock::now()) - *stand_);
 }
 
 void DumpMoment::has_ended() {

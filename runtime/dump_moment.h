@@ -2,9 +2,11 @@
 // killed leaves it as it was.
 #pragma once
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
-#include <vector>
+#include <thread>
 
 #include "quotas/cgroup.h"
 #include "runtime/dump_guard.h"
@@ -29,14 +31,24 @@ class DumpMoment {
   void announce_end();
   // They have ended: its links stay silent.
   void has_ended();
-  // Brings its processes to a stand, sooner than CRIU would, which looks every 100 ms whether they are. They
-  // remain there until the end of the scope, whatever CRIU does. False where they need long: it is left to
-  // CRIU.
-  bool freeze();
+  // Brings its processes to a stand where CRIU can seize them: none of them waits in vfork(2), where CRIU
+  // would wait for them as they do for their frozen children. They remain there until the end of the scope,
+  // whatever CRIU does. Throws where it takes longer than `patience`, or than 10 s for the sake of vfork(2).
+  void freeze(std::chrono::milliseconds patience);
+  // CRIU, which is told to save memory alone, leaves them as still as it found them while it writes what it
+  // has of it: with this they go on as soon as it has let go of them.
+  void thaw_with_criu();
   // CRIU is done with them, and they go on: nothing of theirs needs to be put right.
   void goes_on();
+  // Since they came to a stand: until they went on, or until now.
+  std::chrono::milliseconds stood() const;
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  void stop(Clock::time_point end);
+  void thaw();
+
   const Installation& installation_;
   std::string name_;
   uint32_t number_;
@@ -44,6 +56,8 @@ class DumpMoment {
   bool is_in_doubt_ = true;
   std::unique_ptr<quotas::Cgroup> cgroup_;
   std::unique_ptr<DumpGuard> guard_;
+  std::optional<Clock::time_point> stand_, went_on_;
+  std::jthread follower_;  // of CRIU
 };
 
 // Takes the links out of their bridge, so that peers do not hear of what happens to the processes.

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/process_stat.h"
 #include "base/text.h"
 
 namespace holm::runtime {
@@ -51,10 +52,8 @@ std::optional<int> exit_status_of_zombie(int pidfd) {
   ignore_errors([&] {  // it is reaped in this moment
     const pid_t pid = pid_of(pidfd);
     if (pid <= 0) return;
-    const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
-    const auto fields = split_words(std::string_view(stat).substr(stat.rfind(')') + 1));
-    if (fields.size() < 50 || fields[0] != "Z" || pid_of(pidfd) != pid) return;
-    if (const auto value = parse_unsigned(fields[49])) status = static_cast<int>(*value);
+    const auto stat = read_process_stat(pid);
+    if (stat && stat->state() == 'Z' && pid_of(pidfd) == pid) status = static_cast<int>(stat->field(52));
   });
   return status;
 }

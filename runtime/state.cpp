@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/process_stat.h"
 #include "base/sys.h"
 #include "base/text.h"
 
@@ -69,19 +70,7 @@ OomVictim victim_from_json(const json& value) {
   return {value.at("process"), number_from<pid_t>(value, "pid"), number_from<int64_t>(value, "at")};
 }
 
-// Field 22 and the state letter of /proc/PID/stat; the command name before them may hold blanks and
-// parentheses.
-std::optional<std::pair<char, uint64_t>> stat_of(pid_t pid) {
-  const auto text = read_file_if_exists(fmt::format("/proc/{}/stat", pid));
-  if (!text) return std::nullopt;
-  const size_t end = text->rfind(')');
-  if (end == std::string::npos) return std::nullopt;
-  const auto fields = split_words(std::string_view(*text).substr(end + 1));
-  if (fields.size() < 20) return std::nullopt;
-  const auto start_time = parse_unsigned(fields[19]);
-  if (!start_time) return std::nullopt;
-  return std::pair(fields[0][0], *start_time);
-}
+uint64_t start_time_of(const ProcessStat& stat) { return stat.field(22); }
 
 std::string state_path(const Paths& paths, const std::string& name) {
   return paths.runtime(name) + "/state.json";
@@ -90,16 +79,15 @@ std::string state_path(const Paths& paths, const std::string& name) {
 }  // namespace
 
 ProcessId identify_process(pid_t pid) {
-  const auto stat = stat_of(pid);
+  const auto stat = read_process_stat(pid);
   if (!stat) throw Error::system(ESRCH, fmt::format("identify process '{}'", pid));
-  return {pid, stat->second};
+  return {pid, start_time_of(*stat)};
 }
 
 bool is_alive(const ProcessId& process) {
-  std::optional<std::pair<char, uint64_t>> stat;
-  if (process.pid > 0)
-    ignore_errors([&] { stat = stat_of(process.pid); });  // ESRCH while reading: it is gone
-  return stat && stat->second == process.start_time && stat->first != 'Z';
+  if (process.pid <= 0) return false;
+  const auto stat = read_process_stat(process.pid);
+  return stat && start_time_of(*stat) == process.start_time && stat->state() != 'Z';
 }
 
 int64_t clock_tick_ns() {

@@ -124,6 +124,27 @@ int read_disk(const char* path, int64_t milliseconds) {
   });
 }
 
+// --- until it is killed
+
+// Starts one program after the other as dash(1) and posix_spawn(3) do: its child has its memory until it
+// begins the program, after so long. Writes 1, 2, 3, ... into `path`.
+int start_programs(const char* path, long milliseconds) {
+  const int fd = ::open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+  const timespec before = {milliseconds / 1000, milliseconds % 1000 * 1'000'000};
+  for (long started = 1; fd >= 0; ++started) {
+    const pid_t child = ::vfork();
+    if (child == 0) {
+      ::nanosleep(&before, nullptr);
+      ::execl("/proc/self/exe", "container_load", "nothing", nullptr);
+      ::_exit(1);
+    }
+    int status = 1;
+    if (::waitpid(child, &status, 0) != child || status != 0) return 1;
+    ::dprintf(fd, "%ld\n", started);
+  }
+  return 1;
+}
+
 // --- the worst that a neighbour does, until it is killed
 
 int fork_bomb() {
@@ -208,6 +229,8 @@ int main(int count, char** words) {
   if (is("calls", 3)) return make_calls(std::atol(words[2]));
   if (is("files", 4)) return use_files(words[2], std::atol(words[3]));
   if (is("read-disk", 4)) return read_disk(words[2], std::atol(words[3]));
+  if (is("nothing", 2)) return 0;
+  if (is("start-programs", 4)) return start_programs(words[2], std::atol(words[3]));
   if (is("fork-bomb", 2)) return fork_bomb();
   if (is("flood", 3)) return flood(words[2]);
   if (is("touch-memory", 3)) return touch_memory(std::strtoul(words[2], nullptr, 10));
@@ -216,6 +239,7 @@ int main(int count, char** words) {
   std::fprintf(
       stderr,
       "usage: container_load "
-      "work|cpu|memory|calls|files|read-disk|fork-bomb|flood|touch-memory|touch-file|hog-disk ...\n");
+      "work|cpu|memory|calls|files|read-disk|nothing|start-programs|fork-bomb|flood|touch-memory|touch-file|"
+      "hog-disk ...\n");
   return 2;
 }

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <doctest/doctest.h>
+#include <fmt/core.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -46,6 +47,13 @@ inline std::string shell(const std::string& script) {
 // Writes 1, 2, 3, ... into /root/count: it has a gap or a repetition where memory and files do not fit.
 inline std::string counter() {
   return shell("i=0; while :; do i=$((i+1)); echo $i >> /root/count; sleep 0.02; done");
+}
+
+// Counts as well: the programs that it starts by vfork(2), one after the other. Each child takes so long
+// before it begins its own.
+inline std::string starter(int milliseconds) {
+  return fmt::format("command = [\"/load\", \"start-programs\", \"/root/count\", \"{}\"]\n", milliseconds) +
+         "[[network]]\nmode = \"none\"\n" + mount_entry(built_program("container_load"), "/load");
 }
 
 inline std::string upper_of(const Installation& installation, const std::string& name) {

@@ -124,3 +124,18 @@ TEST_CASE("what was saved before is not saved again, and each page is on disk on
   installation.holm_ok({"start", "box"});
   CHECK_FALSE(std::filesystem::exists(installation.state_directory() + "/containers/box/checkpoint/.pre"));
 }
+
+TEST_CASE("memory of a container that starts programs all the time is saved while it runs on") {
+  HOLM_REQUIRES("root, CRIU, a kernel that tracks memory", kernel_tracks_memory());
+  const Installation installation;
+  installation.start("box", starter(30));
+  CHECK(counts_beyond(installation, "box", 3));
+  for (int i = 0; i < 4; ++i) {
+    save_memory(installation, "box");
+    CHECK(installation.column("box", "state") == "running");
+    CHECK(counts_beyond(installation, "box", counted(installation, "box")));
+  }
+  installation.holm_ok({"stop", "--checkpoint", "box"});
+  installation.holm_ok({"start", "box"});
+  CHECK(counts_beyond(installation, "box", counted(installation, "box")));
+}
