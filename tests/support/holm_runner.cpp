@@ -114,13 +114,12 @@ class FailureWatch : public doctest::IReporter {
 };
 REGISTER_LISTENER("failure-watch", 1, FailureWatch);
 
-// The end of what monitors and inits wrote, before all of it is removed.
+// The end of what monitors, inits and CRIU wrote, before all of it is removed.
 void show_logs(const std::string& run_directory) {
   for (const std::string& container : list_directory(run_directory)) {
-    for (const char* name : {"monitor.log", "init.log"}) {
+    for (const char* name : {"monitor.log", "init.log", "criu.log"}) {
       const std::string path = run_directory + "/" + container + "/" + name;
-      std::string text = read_file_if_exists(path, 16 << 20).value_or("");
-      if (text.size() > 2000) text.erase(0, text.size() - 2000);
+      const std::string text = run_host({"tail", "--bytes=2000", path}).out;
       if (!text.empty()) MESSAGE("the end of ", path, ":\n", text);
     }
   }
