@@ -73,6 +73,7 @@ void Preflight::look_at_processes() {
   rules.may_read_limits = may_read_limits();
   // The groups first: what is born afterwards is then only in the tree, and no stranger.
   const auto cgroup = runtime::container_cgroup(installation_.paths, container_.identity.number);
+  rules.has_v1_freezer = sys::exists(cgroup->freezer_directory() + "/freezer.state");
   in_groups_ = cgroup->processes();
   tree_ = find_tree(init_, deadline_);
   if (tree_.tasks.empty()) throw runtime::not_running(container_.name);

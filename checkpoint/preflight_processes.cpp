@@ -100,10 +100,15 @@ struct ByMemory {
 
 bool shares_memory(pid_t a, pid_t b) { return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0; }
 
-// Whether it waits for that child in vfork(2): the kernel wakes it when they share no memory any more.
+// Whether one of its threads waits for that child in vfork(2): the kernel wakes it when they share no memory
+// any more.
 bool waits_for(pid_t parent, const Task& child) {
-  const auto stat = child.parent == parent ? read_process_stat(parent) : std::nullopt;
-  return stat && stat->state() == 'D';
+  const UniqueFd threads = open_process_directory(parent, "task");
+  if (child.parent != parent || !threads) return false;
+  return std::ranges::any_of(numbers_in(threads), [](const std::string& thread) {
+    const auto stat = read_process_stat(static_cast<pid_t>(parse_unsigned(thread).value_or(0)));
+    return stat && stat->state() == 'D';
+  });
 }
 
 // Processes with one memory between them: clone(CLONE_VM) without CLONE_THREAD, also vfork(2) until exec.
@@ -217,6 +222,12 @@ std::vector<Finding> judge_task(const Task& task, const Task& init, const Proces
         "without a user namespace, CRIU needs CAP_SYS_RESOURCE to read those of other users' processes, and "
         "this host's root lacks it",
         "set user_namespace = true, or run holm with that capability");
+  if (task.state == 'T' && rules.has_v1_freezer)
+    add("stopped process",
+        "the freezer of this host's cgroup v1 keeps a stopped process from tracers, so CRIU would wait for "
+        "it "
+        "for ever",
+        "send it SIGCONT, or end it; a host with cgroup v2 saves it");
   if (task.state == 'D')
     add("uninterruptible wait", "it cannot be stopped before what it waits for is there: the save waits too",
         "see what it waits for in /proc/PID/stack on the host", Severity::delay);

@@ -40,6 +40,7 @@ std::optional<uint64_t> object_number(std::string_view link, std::string_view ty
 struct ProcessRules {
   bool has_user_namespace = true;
   bool may_read_limits = true;  // CAP_SYS_RESOURCE
+  bool has_v1_freezer = false;  // which is what stops the container
 };
 std::vector<Finding> judge_task(const Task& task, const Task& init, const ProcessRules& rules);
 

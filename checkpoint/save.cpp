@@ -204,10 +204,11 @@ void Save::try_to_dump(Draft& draft, const std::string& parent) {
   runtime::DumpMoment moment(installation_, target_.container, target_.seen,
                              runtime::DumpMoment::Links::silent);
   bool stands = false;
-  if (options_.timeout) give_up_ = Clock::now() + *options_.timeout;  // that CRIU is there is part of it
+  give_up_.reset();
   const auto freeze = [&] {
     moment.freeze(options_.timeout.value_or(kFreezeTimeout));
     stands = true;
+    if (options_.timeout) give_up_ = Clock::now() + *options_.timeout;
     clocks_ = read_container_clocks(target_.seen.state->init.pid);
   };
   // What CRIU is to pass over must not change any more when it is told.

@@ -41,6 +41,7 @@ class GroupSet final : public Cgroup {
   void freeze() override;
   void begin_freeze() override;
   void thaw() override;
+  bool is_asked_to_freeze() const override;
   bool is_frozen() const override;
   std::vector<pid_t> processes() const override { return tree_processes(tracker().directory()); }
   void lift_io_limits() override;
@@ -183,6 +184,11 @@ void GroupSet::thaw() {
   } catch (const Error&) {
     if (group->exists()) throw;
   }
+}
+
+bool GroupSet::is_asked_to_freeze() const {
+  const Group* const group = find_freezer();
+  return group && group->is_asked_to_freeze();
 }
 
 bool GroupSet::is_frozen() const {

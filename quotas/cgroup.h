@@ -138,6 +138,7 @@ class Cgroup {
   virtual void begin_freeze() = 0;  // asks for it alone
   // A container that ended meanwhile is not frozen, and thawing it is no error.
   virtual void thaw() = 0;
+  virtual bool is_asked_to_freeze() const = 0;  // by whomever, and not to thaw since
   virtual bool is_frozen() const = 0;
 
   // Host pids of all processes, nested groups included.

@@ -47,6 +47,7 @@ class GroupV1 final : public Group {
 
   bool can_freeze() const override { return has("freezer"); }
   void write_frozen(bool frozen) override;
+  bool is_asked_to_freeze() const override { return read_control(file("freezer.state")) != "THAWED"; }
   bool is_frozen() const override { return read_control(file("freezer.state")) == "FROZEN"; }
   bool kill_at_once() override { return false; }
 

@@ -55,6 +55,7 @@ class GroupV2 final : public Group {
 
   bool can_freeze() const override { return sys::exists(file("cgroup.freeze")); }
   void write_frozen(bool frozen) override { write_control_file(file("cgroup.freeze"), frozen ? "1" : "0"); }
+  bool is_asked_to_freeze() const override { return read_control(file("cgroup.freeze")) == "1"; }
   bool is_frozen() const override { return read_keyed(file("cgroup.events"), "frozen") == 1; }
   bool kill_at_once() override;
 

@@ -87,6 +87,7 @@ class Group {
 
   virtual bool can_freeze() const = 0;
   virtual void write_frozen(bool frozen) = 0;  // asks for it; is_frozen() tells when it is so
+  virtual bool is_asked_to_freeze() const = 0;
   virtual bool is_frozen() const = 0;
   // Kills all processes, nested groups included, by the kernel itself; false where it cannot.
   virtual bool kill_at_once() = 0;

@@ -7,10 +7,12 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <thread>
 
 #include "base/error.h"
 #include "base/process.h"
 #include "base/sys.h"
+#include "runtime/dump_moment.h"
 #include "runtime/settle.h"
 
 namespace holm::runtime {
@@ -33,6 +35,9 @@ constexpr int kAlive = 3;
     char byte = 0;
     while (::read(kAlive, &byte, 1) < 0 && errno == EINTR) {
     }
+    const std::jthread follower([&](const std::stop_token& stop) {
+      ignore_errors([&] { let_run_while_memory_is_saved(installation, name, stop); });  // it runs later, then
+    });
     // CRIU takes its time to undo what it has done.
     for (int tries = 0; tries < 20; ++tries)
       ignore_errors([&] {

@@ -20,8 +20,11 @@
 namespace holm::runtime {
 namespace {
 
+// What the mark says.
 constexpr const char* kWasPaused = "paused";
+constexpr const char* kSavesMemory = "memory";
 constexpr std::chrono::milliseconds kVforkPatience(10000);
+constexpr std::chrono::milliseconds kEnoughSilence(200);  // of a container that runs
 
 std::string mark_path(const Paths& paths, const std::string& name) { return paths.runtime(name) + "/dump"; }
 
@@ -60,12 +63,15 @@ DumpMoment::DumpMoment(const Installation& installation, const StoredContainer& 
       name_(container.name),
       number_(container.identity.number),
       was_paused_(seen.condition == Condition::paused),
+      links_(links),
       cgroup_(container_cgroup(installation.paths, number_)) {
-  replace_file(mark_path(installation.paths, name_), seen.condition == Condition::paused ? kWasPaused : "");
+  replace_file(mark_path(installation.paths, name_), was_paused_                   ? kWasPaused
+                                                     : links == Links::as_they_are ? kSavesMemory
+                                                                                   : "");
   guard_ = std::make_unique<DumpGuard>(installation, name_);
   if (links == Links::as_they_are) return;
   try {
-    step("silence the links", [&] { set_bridges(installation.paths, container, ""); });
+    step("silence the links", [&] { set_silent(true); });
   } catch (...) {
     ignore_errors([&] { end_dump(installation_, name_); });  // the next command does it
     throw;
@@ -83,27 +89,44 @@ void DumpMoment::announce_end() {
   step("announce the end", [&] { announce_intent(installation_.paths.runtime(name_), Intent::checkpoint); });
 }
 
+void DumpMoment::set_silent(bool silent) {
+  if (links_ == Links::as_they_are || silent == is_silent_) return;
+  set_bridges(installation_.paths, load_running_container(installation_, name_),
+              silent ? "" : installation_.paths.bridge());
+  is_silent_ = silent;
+}
+
 void DumpMoment::stop(Clock::time_point end) {
-  constexpr std::chrono::microseconds kLongestPause(20000);
-  auto pause = std::chrono::microseconds(50);
-  for (cgroup_->begin_freeze(); !cgroup_->is_frozen(); pause = std::min(pause * 2, kLongestPause)) {
+  constexpr std::chrono::microseconds kShortestPause(50), kLongestPause(20000);
+  constexpr std::chrono::milliseconds kEnough(500);
+  auto begin = Clock::now();
+  for (auto pause = kShortestPause;; pause = std::min(pause * 2, kLongestPause)) {
+    cgroup_->begin_freeze();  // v1 forgets processes that were made meanwhile
+    if (cgroup_->is_frozen()) return;
     Interruption::check();
     if (Clock::now() > end)
       throw Error("its processes do not come to a stand")
           .hint("give more time; 'holm check' tells which of them wait for a device (state D)");
     std::this_thread::sleep_for(pause);
+    if (was_paused_ || Clock::now() - begin < kEnough) continue;
+    // One of them may wait, for a file of FUSE, for another one that stands still already.
+    cgroup_->thaw();
+    std::this_thread::sleep_for(kLongestPause);
+    begin = Clock::now();
+    pause = kShortestPause;
   }
 }
 
 void DumpMoment::freeze(std::chrono::milliseconds patience) {
   for (const auto begin = Clock::now();;) {
     const auto before = Clock::now();
-    stop(begin + patience);
+    stop(before + patience);
     const auto vfork = find_vfork(cgroup_->processes());
     if (!vfork) break;
     if (was_paused_) throw in_vfork(*vfork).hint("it is paused in this moment: let it run for another one");
     cgroup_->thaw();
     Interruption::check();
+    if (Clock::now() - begin > kEnoughSilence) set_silent(false);
     if (Clock::now() - begin > std::min(patience, kVforkPatience))
       throw in_vfork(*vfork).hint(
           "there was such a process at each look: try again when it starts fewer programs");
@@ -112,14 +135,15 @@ void DumpMoment::freeze(std::chrono::milliseconds patience) {
         std::max<Clock::duration>(Clock::now() - before, std::chrono::milliseconds(1)));
   }
   stand_ = Clock::now();
+  set_silent(true);
 }
 
 void DumpMoment::thaw_with_criu() {
   follower_ = std::jthread([this](const std::stop_token& stop) {
     ignore_errors([&] {  // the end of the scope thaws, too
-      // Once they are seized it thaws them; frozen again, they are about to be let go.
+      // Once they are seized it thaws them; asked to freeze again, they are about to be let go.
       for (const bool wanted : {false, true})
-        while (cgroup_->is_frozen() != wanted) {
+        while (cgroup_->is_asked_to_freeze() != wanted) {
           if (stop.stop_requested()) return;
           std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
@@ -149,6 +173,18 @@ void DumpMoment::has_ended() {
   ignore_errors([&] { cgroup_->thaw(); });  // v1's freezer keeps even the killed; the monitor does it, too
   ignore_errors([&] { sys::remove_file(mark_path(installation_.paths, name_)); });  // as above
   name_.clear();
+}
+
+void let_run_while_memory_is_saved(const Installation& installation, const std::string& name,
+                                   const std::stop_token& stop) {
+  constexpr std::chrono::milliseconds kPause(20);
+  const std::string mark = mark_path(installation.paths, name);
+  const auto number = load_running_container(installation, name).identity.number;
+  for (const auto cgroup = container_cgroup(installation.paths, number); !stop.stop_requested();
+       std::this_thread::sleep_for(kPause)) {
+    if (read_file_if_exists(mark) != kSavesMemory) return;
+    cgroup->thaw();
+  }
 }
 
 void silence_links(const Installation& installation, const std::string& name) {

@@ -15,9 +15,9 @@
 namespace holm::runtime {
 
 // Silent links are out of their bridge: peers hear nothing, and neither do they hear that the connections
-// were closed where the container's processes end. The end of the scope puts them back, lets the processes go
-// on, and tells the monitor that no end is announced; where this process is killed, a guard does. The caller
-// holds the container's lock.
+// were closed where the container's processes end. A dump of the memory alone leaves links as they are. The
+// end of the scope puts them back, lets the processes go on, and tells the monitor that no end is announced;
+// where this process is killed, a guard does. The caller holds the container's lock.
 class DumpMoment {
  public:
   enum class Links { silent, as_they_are };
@@ -46,6 +46,7 @@ class DumpMoment {
  private:
   using Clock = std::chrono::steady_clock;
 
+  void set_silent(bool silent);
   void stop(Clock::time_point end);
   void thaw();
 
@@ -53,12 +54,19 @@ class DumpMoment {
   std::string name_;
   uint32_t number_;
   bool was_paused_;
+  Links links_;
+  bool is_silent_ = false;
   bool is_in_doubt_ = true;
   std::unique_ptr<quotas::Cgroup> cgroup_;
   std::unique_ptr<DumpGuard> guard_;
   std::optional<Clock::time_point> stand_, went_on_;
   std::jthread follower_;  // of CRIU
 };
+
+// For the guard of a command that was killed: a CRIU that saves memory goes on with that, having frozen the
+// container as it found it. Lets it run until `stop`, or until somebody else has put it right.
+void let_run_while_memory_is_saved(const Installation& installation, const std::string& name,
+                                   const std::stop_token& stop);
 
 // Takes the links out of their bridge, so that peers do not hear of what happens to the processes.
 void silence_links(const Installation& installation, const std::string& name);

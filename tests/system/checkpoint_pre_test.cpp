@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 
 #include <chrono>
+#include <csignal>
 #include <filesystem>
+#include <thread>
 
 #include "tests/support/criu.h"
 
@@ -138,4 +140,24 @@ TEST_CASE("memory of a container that starts programs all the time is saved whil
   installation.holm_ok({"stop", "--checkpoint", "box"});
   installation.holm_ok({"start", "box"});
   CHECK(counts_beyond(installation, "box", counted(installation, "box")));
+}
+
+TEST_CASE("a command that is killed while memory is saved leaves a container that runs on") {
+  HOLM_REQUIRES("root, CRIU, a kernel that tracks memory", kernel_tracks_memory());
+  const Installation installation;
+  installation.start("box", keeper());
+  CHECK(eventually([&] { return counted(installation, "box") > 3; }, 20s * patience()));
+  const std::string mark = installation.run_directory() + "/box/dump";
+  for (const auto moment : {10ms, 30ms, 60ms, 90ms, 120ms, 200ms}) {
+    CAPTURE(moment.count());
+    const pid_t command = installation.holm_background({"checkpoint", "--pre", "box"});
+    std::this_thread::sleep_for(moment * patience());
+    ::kill(command, SIGKILL);
+    wait_status(command);
+    // Without that another command is said.
+    CHECK(counts_beyond(installation, "box", counted(installation, "box")));
+    CHECK(eventually([&] { return !std::filesystem::exists(mark); }, 20s));
+  }
+  save_memory(installation, "box");
+  installation.holm_ok({"checkpoint", "box"});
 }

@@ -54,7 +54,7 @@ TEST_CASE("a program that does not begin is named, and the container runs on") {
   CHECK(check.status == 0);
   CHECK_MESSAGE(check.out.contains("waits    process 2 ('load') in it: vfork: "), check.out);
   for (const std::vector<std::string>& words :
-       {std::vector<std::string>{"checkpoint", "--timeout", "1s", "box"},
+       {std::vector<std::string>{"checkpoint", "--timeout", std::to_string(patience()) + "s", "box"},
         {"save", "--leave-running", "box", installation.directory() + "/box.holm"},
         {"stop", "--checkpoint", "box"}}) {
     const Result result = installation.holm(words);

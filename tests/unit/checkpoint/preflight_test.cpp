@@ -138,6 +138,13 @@ TEST_CASE("limits of other users need a user namespace or a capability") {
   CHECK(judge_task(init, init, {false, false}).empty());
 }
 
+TEST_CASE("a stopped process is refused where nothing but v1's freezer stops the others") {
+  const ProcessRules rules = {.has_v1_freezer = true};
+  const Task init = task_of();
+  CHECK(objects(judge_task(task_of("", "T (stopped)"), init, rules)) == Names{"stopped process"});
+  CHECK(judge_task(task_of("", "S (sleeping)"), init, rules).empty());
+}
+
 TEST_CASE("mounts that the restore can make again are fine") {
   CHECK(refused("") == Names{});
   CHECK(refused("300 157 0:80 / /run rw shared:5 - tmpfs none rw\n"

@@ -260,8 +260,11 @@ TEST_CASE("freezing waits until the kernel says so, on v2 before v1's freezer") 
   FakeCgroupfs host(Kind::hybrid);
   const auto cgroup = created(host);
   CHECK_FALSE(cgroup->is_frozen());
+  CHECK_FALSE(cgroup->is_asked_to_freeze());
   std::jthread kernel([&] {
     std::this_thread::sleep_for(20ms);
+    CHECK(cgroup->is_asked_to_freeze());
+    CHECK_FALSE(cgroup->is_frozen());
     host.write("unified/holm/7/cgroup.events", "populated 1\nfrozen 1\n");
   });
   cgroup->freeze();
@@ -270,14 +273,18 @@ TEST_CASE("freezing waits until the kernel says so, on v2 before v1's freezer") 
   CHECK(host.read("freezer/holm/7/freezer.state") == "THAWED\n");
   cgroup->thaw();
   CHECK(host.read("unified/holm/7/cgroup.freeze") == "0\n");
+  CHECK_FALSE(cgroup->is_asked_to_freeze());
 
   FakeCgroupfs v1(Kind::v1);
   const auto on_v1 = created(v1);
   on_v1->freeze();
   CHECK(v1.read("freezer/holm/7/freezer.state") == "FROZEN");
   CHECK(on_v1->is_frozen());
-  on_v1->thaw();
+  v1.write("freezer/holm/7/freezer.state", "FREEZING\n");
+  CHECK(on_v1->is_asked_to_freeze());
   CHECK_FALSE(on_v1->is_frozen());
+  on_v1->thaw();
+  CHECK_FALSE(on_v1->is_asked_to_freeze());
 }
 
 TEST_CASE("a container whose groups are gone is not frozen, and thawing it is no error") {
