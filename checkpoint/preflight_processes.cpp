@@ -121,9 +121,10 @@ void find_shared_memory(const Tree& tree, const Deadline& deadline, Findings& fi
     if (waits_for(*other, task))
       findings.push_back(
           {task.pid,
-           {Severity::delay, "vfork", "it has not executed its program yet: the save waits for that",
+           {Severity::delay, "vfork",
+            "it has not executed its program yet: the save waits for that, for ten seconds at most",
             "see what it waits for in /proc/PID/stack on the host"}});
-    else
+    else if (shares_memory(*other, task.pid))
       findings.push_back(
           {task.pid,
            {Severity::obstacle, "memory shared with another process",

@@ -35,9 +35,11 @@ constexpr int kAlive = 3;
     char byte = 0;
     while (::read(kAlive, &byte, 1) < 0 && errno == EINTR) {
     }
-    const std::jthread follower([&](const std::stop_token& stop) {
+    const auto follow = [&](const std::stop_token& stop) {
       ignore_errors([&] { let_run_while_memory_is_saved(installation, name, stop); });  // it runs later, then
-    });
+    };
+    std::jthread follower;
+    ignore_errors([&] { follower = std::jthread(follow); });  // as above
     // CRIU takes its time to undo what it has done.
     for (int tries = 0; tries < 20; ++tries)
       ignore_errors([&] {

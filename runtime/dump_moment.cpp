@@ -1,6 +1,7 @@
 #include "runtime/dump_moment.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <thread>
@@ -22,7 +23,7 @@ namespace {
 
 // What the mark says.
 constexpr const char* kWasPaused = "paused";
-constexpr const char* kSavesMemory = "memory";
+constexpr const char* kSavesMemory = "memory";  // and the command's pid
 constexpr std::chrono::milliseconds kVforkPatience(10000);
 constexpr std::chrono::milliseconds kEnoughSilence(200);  // of a container that runs
 
@@ -48,6 +49,21 @@ void let_go(const Paths& paths, uint32_t number, bool was_paused) {
   if (!was_paused) cgroup->thaw();
 }
 
+// A CRIU that found a container frozen thaws it once it has seized all processes, and asks it to freeze
+// before it lets them go. Whether it has come to that.
+bool await_release(const quotas::Cgroup& cgroup, const std::stop_token& stop) {
+  constexpr std::chrono::seconds kPatience(10);
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  bool is_seized = false;
+  for (;; std::this_thread::sleep_for(std::chrono::milliseconds(1))) {
+    if (stop.stop_requested()) return false;
+    const bool is_asked = cgroup.is_asked_to_freeze();
+    if (is_seized && is_asked) return true;
+    if (!is_asked) is_seized = true;
+    if (!is_seized && std::chrono::steady_clock::now() > end) return false;
+  }
+}
+
 Error in_vfork(const Vfork& vfork) {
   const auto name = read_file_if_exists(fmt::format("/proc/{}/comm", vfork.parent));
   return Error(
@@ -65,9 +81,10 @@ DumpMoment::DumpMoment(const Installation& installation, const StoredContainer& 
       was_paused_(seen.condition == Condition::paused),
       links_(links),
       cgroup_(container_cgroup(installation.paths, number_)) {
-  replace_file(mark_path(installation.paths, name_), was_paused_                   ? kWasPaused
-                                                     : links == Links::as_they_are ? kSavesMemory
-                                                                                   : "");
+  replace_file(mark_path(installation.paths, name_), was_paused_ ? kWasPaused
+                                                     : links == Links::as_they_are
+                                                         ? fmt::format("{} {}", kSavesMemory, ::getpid())
+                                                         : "");
   guard_ = std::make_unique<DumpGuard>(installation, name_);
   if (links == Links::as_they_are) return;
   try {
@@ -141,12 +158,8 @@ void DumpMoment::freeze(std::chrono::milliseconds patience) {
 void DumpMoment::thaw_with_criu() {
   follower_ = std::jthread([this](const std::stop_token& stop) {
     ignore_errors([&] {  // the end of the scope thaws, too
-      // Once they are seized it thaws them; asked to freeze again, they are about to be let go.
-      for (const bool wanted : {false, true})
-        while (cgroup_->is_asked_to_freeze() != wanted) {
-          if (stop.stop_requested()) return;
-          std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        }
+      while (!await_release(*cgroup_, stop))
+        if (stop.stop_requested()) return;
       thaw();
     });
   });
@@ -177,14 +190,14 @@ void DumpMoment::has_ended() {
 
 void let_run_while_memory_is_saved(const Installation& installation, const std::string& name,
                                    const std::stop_token& stop) {
-  constexpr std::chrono::milliseconds kPause(20);
-  const std::string mark = mark_path(installation.paths, name);
-  const auto number = load_running_container(installation, name).identity.number;
-  for (const auto cgroup = container_cgroup(installation.paths, number); !stop.stop_requested();
-       std::this_thread::sleep_for(kPause)) {
-    if (read_file_if_exists(mark) != kSavesMemory) return;
-    cgroup->thaw();
-  }
+  const std::string path = mark_path(installation.paths, name);
+  const auto mark = read_file_if_exists(path);
+  if (!mark || !mark->starts_with(kSavesMemory)) return;
+  const auto cgroup =
+      container_cgroup(installation.paths, load_running_container(installation, name).identity.number);
+  // In vain where CRIU had let go already.
+  await_release(*cgroup, stop);
+  if (!stop.stop_requested() && read_file_if_exists(path) == mark) cgroup->thaw();
 }
 
 void silence_links(const Installation& installation, const std::string& name) {
