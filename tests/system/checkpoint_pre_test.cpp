@@ -24,20 +24,29 @@ bool kernel_tracks_memory() {
 
 constexpr uint64_t kText = 24 << 20;
 
-// Holds a text of 24 MB, and writes its digest down when it is asked.
+// Holds a text of 24 MB, and writes its digest down when it is asked. It begins no process else: a child that
+// has not executed its program yet has a copy of the text, and that is rightly saved, too.
 std::string keeper() {
   return shell(
-      fmt::format("x=$(head -c {} /dev/urandom | tr -c a-z a); while :; do "
-                  "if [ -e /root/ask ]; then rm /root/ask; echo \"$x\" | md5sum > /root/sum; fi; "
-                  "i=$((i+1)); echo $i >> /root/count; sleep 0.02; done",
+      fmt::format("(i=0; while :; do i=$((i+1)); echo $i >> /root/count; sleep 0.02; "
+                  "if [ -e /root/ask ] && [ -e /root/ready ]; then rm /root/ask; kill -USR1 1; fi; done) & "
+                  "x=$(head -c {} /dev/urandom | tr -c a-z a); "
+                  "trap 'echo \"$x\" | md5sum > /root/sum; echo > /root/done' USR1; "
+                  "echo > /root/ready; while :; do wait; done",
                   kText));
 }
 
+void start_keeper(const Installation& installation) {
+  installation.start("box", keeper());
+  const std::string ready = upper_of(installation, "box") + "/root/ready";
+  REQUIRE(eventually([&] { return std::filesystem::exists(ready); }, 20s * patience()));
+}
+
 std::string digest(const Installation& installation, const std::string& name) {
-  inside(installation, name, "rm -f /root/sum; touch /root/ask");
-  const std::string path = upper_of(installation, name) + "/root/sum";
-  CHECK(eventually([&] { return !read_file_if_exists(path).value_or("").empty(); }, 10s * patience()));
-  return read_file_if_exists(path).value_or("");
+  inside(installation, name, "rm -f /root/sum /root/done; touch /root/ask");
+  const std::string root = upper_of(installation, name) + "/root";
+  CHECK(eventually([&] { return std::filesystem::exists(root + "/done"); }, 10s * patience()));
+  return read_file_if_exists(root + "/sum").value_or("");
 }
 
 json save_memory(const Installation& installation, const std::string& name) {
@@ -83,8 +92,7 @@ TEST_CASE("a kernel that does not track memory is told of, and nothing changes")
 TEST_CASE("what was saved before is not saved again, and each page is on disk once") {
   HOLM_REQUIRES("root, CRIU, a kernel that tracks memory", kernel_tracks_memory());
   const Installation installation;
-  installation.start("box", keeper());
-  CHECK(eventually([&] { return counted(installation, "box") > 3; }, 20s * patience()));
+  start_keeper(installation);
   const std::string kept = digest(installation, "box");
   const json first = save_memory(installation, "box");
   CHECK(first["bytes"] > kText);
@@ -145,8 +153,7 @@ TEST_CASE("memory of a container that starts programs all the time is saved whil
 TEST_CASE("a command that is killed while memory is saved leaves a container that runs on") {
   HOLM_REQUIRES("root, CRIU, a kernel that tracks memory", kernel_tracks_memory());
   const Installation installation;
-  installation.start("box", keeper());
-  CHECK(eventually([&] { return counted(installation, "box") > 3; }, 20s * patience()));
+  start_keeper(installation);
   const std::string mark = installation.run_directory() + "/box/dump";
   for (const auto moment : {10ms, 30ms, 60ms, 90ms, 120ms, 200ms}) {
     CAPTURE(moment.count());
