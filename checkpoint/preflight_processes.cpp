@@ -15,6 +15,7 @@
 
 #include "base/process_stat.h"
 #include "base/text.h"
+#include "runtime/vfork.h"
 
 namespace holm::checkpoint {
 namespace {
@@ -98,8 +99,6 @@ struct ByMemory {
   bool operator()(pid_t a, pid_t b) const { return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 1; }
 };
 
-bool shares_memory(pid_t a, pid_t b) { return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0; }
-
 // Whether one of its threads waits for that child in vfork(2): the kernel wakes it when they share no memory
 // any more.
 bool waits_for(pid_t parent, const Task& child) {
@@ -117,14 +116,14 @@ void find_shared_memory(const Tree& tree, const Deadline& deadline, Findings& fi
   for (const Task& task : tree.tasks) {
     if (task.memory_size == 0 || deadline.is_over()) continue;
     const auto [other, is_new] = alike[task.memory_size].insert(task.pid);
-    if (is_new || !shares_memory(*other, task.pid)) continue;
+    if (is_new || !runtime::share_memory(*other, task.pid)) continue;
     if (waits_for(*other, task))
       findings.push_back(
           {task.pid,
            {Severity::delay, "vfork",
             "it has not executed its program yet: the save waits for that, for ten seconds at most",
             "see what it waits for in /proc/PID/stack on the host"}});
-    else if (shares_memory(*other, task.pid))
+    else if (runtime::share_memory(*other, task.pid))
       findings.push_back(
           {task.pid,
            {Severity::obstacle, "memory shared with another process",

@@ -203,11 +203,9 @@ void Save::dump(Draft& draft) {
 void Save::try_to_dump(Draft& draft, const std::string& parent) {
   runtime::DumpMoment moment(installation_, target_.container, target_.seen,
                              runtime::DumpMoment::Links::silent);
-  bool stands = false;
   give_up_.reset();
   const auto freeze = [&] {
     moment.freeze(options_.timeout.value_or(kFreezeTimeout));
-    stands = true;
     if (options_.timeout) give_up_ = Clock::now() + *options_.timeout;
     clocks_ = read_container_clocks(target_.seen.state->init.pid);
   };
@@ -221,7 +219,7 @@ void Save::try_to_dump(Draft& draft, const std::string& parent) {
   work.on_version = [&](const std::string& version) { report_.manifest.host.criu = version; };
   work.watch.look = [&] { check_time(); };
   work.on_event = [&](const std::string& event, pid_t) {
-    if (event == "pre-dump" && !stands) freeze();
+    if (event == "pre-dump" && !moment.stands()) freeze();
     if (event == "post-dump") when_dumped(draft, moment);
   };
   step("save the processes", [&] { perform(std::move(request), work); });

@@ -40,6 +40,7 @@ class DumpMoment {
   void thaw_with_criu();
   // CRIU is done with them, and they go on: nothing of theirs needs to be put right.
   void goes_on();
+  bool stands() const { return stand_.has_value(); }  // it was frozen by this
   // Since they came to a stand: until they went on, or until now.
   std::chrono::milliseconds stood() const;
 

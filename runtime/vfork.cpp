@@ -10,13 +10,14 @@
 
 namespace holm::runtime {
 
+bool share_memory(pid_t a, pid_t b) { return ::syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0; }
+
 std::optional<Vfork> find_vfork(const std::vector<pid_t>& processes) {
   const std::unordered_set<pid_t> known(processes.begin(), processes.end());
   for (const pid_t pid : processes) {
     const auto stat = read_process_stat(pid);
     if (!stat || stat->state() == 'Z' || !known.contains(stat->parent())) continue;
-    const bool is_shared = ::syscall(SYS_kcmp, stat->parent(), pid, KCMP_VM, 0, 0) == 0;
-    if (is_shared) return Vfork{stat->parent(), pid};
+    if (share_memory(stat->parent(), pid)) return Vfork{stat->parent(), pid};
   }
   return std::nullopt;
 }

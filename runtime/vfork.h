@@ -10,6 +10,9 @@
 
 namespace holm::runtime {
 
+// Also that of a process and itself; false where one of them has ended.
+bool share_memory(pid_t a, pid_t b);
+
 struct Vfork {
   pid_t parent = 0;
   pid_t child = 0;
