@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <set>
+#include <thread>
 #include <tuple>
 
 #include "base/error.h"
@@ -189,6 +190,34 @@ PreflightReport preflight(const runtime::Installation& installation,
   // What was read may be of another process that got init's number.
   if (sys::pidfd_wait_ended(seen.init.get(), std::chrono::milliseconds(0)))
     throw runtime::not_running(container.name);
+  return report;
+}
+
+namespace {
+
+// Of one process, what has the same reason is the same: a file that it opens anew all the time has another
+// descriptor or name at each look.
+void keep_alike(std::vector<Obstacle>& found, const std::vector<Obstacle>& before) {
+  std::erase_if(found, [&](const Obstacle& one) {
+    return std::ranges::none_of(
+        before, [&](const Obstacle& other) { return other.pid == one.pid && other.why == one.why; });
+  });
+}
+
+}  // namespace
+
+PreflightReport lasting_preflight(const runtime::Installation& installation,
+                                  const runtime::StoredContainer& container, const runtime::Observation& seen,
+                                  std::chrono::milliseconds patience) {
+  constexpr int kLooks = 3;
+  PreflightReport report = preflight(installation, container, seen, patience);
+  for (int look = 1; look < kLooks && !(report.obstacles.empty() && report.delays.empty()); ++look) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    PreflightReport now = preflight(installation, container, seen, patience);
+    keep_alike(now.obstacles, report.obstacles);
+    keep_alike(now.delays, report.delays);
+    report = std::move(now);
+  }
   return report;
 }
 

@@ -40,5 +40,10 @@ struct PreflightReport {
 PreflightReport preflight(const runtime::Installation& installation,
                           const runtime::StoredContainer& container, const runtime::Observation& seen,
                           std::chrono::milliseconds patience);
+// The obstacles and delays that are there at each of three looks, 20 ms apart: a process that has just begun,
+// is ending, or writes to a disk looks odd for a moment. All else is of the last look.
+PreflightReport lasting_preflight(const runtime::Installation& installation,
+                                  const runtime::StoredContainer& container, const runtime::Observation& seen,
+                                  std::chrono::milliseconds patience);
 
 }  // namespace holm::checkpoint

@@ -76,7 +76,7 @@ class Save {
   SaveReport run();
 
  private:
-  std::vector<Obstacle> lasting_obstacles();
+  void look_for_obstacles();
   void describe();
   void fill_request(rpc::Options& request) const;
   void dump(Draft& draft);
@@ -101,7 +101,7 @@ class Save {
 
 SaveReport Save::run() {
   Interruption::check();
-  step("look for obstacles", [&] { refuse_obstacles(lasting_obstacles()); });
+  step("look for obstacles", [&] { look_for_obstacles(); });
   step("look at the container", [&] { describe(); });
   Draft draft(installation_.paths, target_.container.name, options_.tag);
   dump(draft);
@@ -110,26 +110,11 @@ SaveReport Save::run() {
   return std::move(report_);
 }
 
-// What is there at each of some looks: the processes run on meanwhile, and one that has just begun or is
-// ending may look odd.
-std::vector<Obstacle> Save::lasting_obstacles() {
-  constexpr int kLooks = 3;
-  const auto look = [&] {
-    PreflightReport found = preflight(installation_, target_.container, target_.seen, kPatience);
-    report_.losses = std::move(found.warnings);
-    queues_ = std::move(found.queues);
-    return std::move(found.obstacles);
-  };
-  std::vector<Obstacle> lasting = look();
-  for (int again = 1; again < kLooks && !lasting.empty(); ++again) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    const std::vector<Obstacle> now = look();
-    std::erase_if(lasting, [&](const Obstacle& found) {
-      return std::ranges::none_of(
-          now, [&](const Obstacle& other) { return other.pid == found.pid && other.object == found.object; });
-    });
-  }
-  return lasting;
+void Save::look_for_obstacles() {
+  PreflightReport found = lasting_preflight(installation_, target_.container, target_.seen, kPatience);
+  report_.losses = std::move(found.warnings);
+  queues_ = std::move(found.queues);
+  refuse_obstacles(found.obstacles);
 }
 
 void Save::describe() {
@@ -195,7 +180,7 @@ void Save::dump(Draft& draft) {
     Interruption::check();
     std::this_thread::sleep_for(pause);
     draft.empty_images();
-    step("look for obstacles", [&] { refuse_obstacles(lasting_obstacles()); });
+    step("look for obstacles", [&] { look_for_obstacles(); });
   }
   try_to_dump(draft, parent);
 }
@@ -308,8 +293,8 @@ SaveReport save(const Installation& installation, const std::string& name, const
 PreflightReport check_savable(const Installation& installation, const std::string& name) {
   runtime::adopt_if_orphaned(installation, name);
   const Observation seen = require_savable(installation, name);
-  return preflight(installation, runtime::load_running_container(installation, name), seen,
-                   std::chrono::seconds(10));
+  return lasting_preflight(installation, runtime::load_running_container(installation, name), seen,
+                           std::chrono::seconds(10));
 }
 
 }  // namespace holm::checkpoint

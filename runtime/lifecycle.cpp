@@ -108,6 +108,14 @@ void await_running(Channel& report) {
   }
 }
 
+// Settles what a start that failed left. The report of a monitor that was killed ends a moment before the
+// monitor does, and until then the container counts as one that is being started.
+void settle_failed_start(const Installation& installation, const std::string& name) {
+  if (const Observation seen = look(installation, name); seen.monitor)
+    sys::pidfd_wait_ended(seen.monitor.get(), kMonitorPatience);
+  settle(installation, name);
+}
+
 }  // namespace
 
 NamedContainer create_from_file(const Installation& installation, const ConfigFile& config,
@@ -154,7 +162,7 @@ StartedContainer start_locked(const Installation& installation, StartOptions opt
     try {
       await_running(report);
     } catch (...) {
-      settle(installation, name);  // a monitor that was killed left what it had made
+      settle_failed_start(installation, name);
       throw;
     }
     drop_pre_dumps(installation.paths, name);

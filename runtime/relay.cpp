@@ -163,13 +163,13 @@ RelayEnd relay_pty(RelaySignals& signals, int master, int pidfd) {
                        {input_open ? 0 : -1, POLLIN, 0}};
     wait_for(wanted, std::size(wanted));
     if (is_ready(wanted[2]) && copy_some(master, 1) == Copied::end)
-      output_open = false;  // EIO: no slave is open
-    if (is_ready(wanted[3]) && copy_some(0, master) == Copied::end) input_open = false;
-    if (is_ready(wanted[1])) {
+      output_open = false;      // EIO: no slave is open
+    if (is_ready(wanted[1])) {  // before the input: who types into a new size means it
       const int signal = signals.take();
       if (signal == SIGWINCH) give_terminal_size(master);
       if (signal == SIGTERM || signal == SIGHUP) return RelayEnd::interrupted;
     }
+    if (is_ready(wanted[3]) && copy_some(0, master) == Copied::end) input_open = false;
     if (is_ready(wanted[0])) {
       sys::set_nonblocking(master);
       while (copy_some(master, 1) == Copied::some) {

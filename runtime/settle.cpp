@@ -23,6 +23,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
+// For a monitor that is already at work where the one that was asked has ended.
+constexpr milliseconds kAdoptionPatience(1000);
+
 bool has_left_over(const Installation& installation, uint32_t number) {
   return container_cgroup(installation.paths, number)->exists();
 }
@@ -55,6 +58,22 @@ Observation await_what_is_stopping(const Installation& installation, const std::
   }
 }
 
+// Gives the container a monitor, and waits until its socket listens: until then an announcement would be
+// lost.
+void adopt(const Installation& installation, const Observation& seen) {
+  MonitorOptions options;
+  options.name = seen.name;
+  options.adopt = true;
+  options.remove_when_stopped = seen.state->remove_when_stopped;
+  const Channel report = spawn_monitor(installation.paths, options, nullptr, {});
+  auto end = Clock::now() + kMonitorPatience;
+  while (look(installation, seen.name).condition == Condition::orphaned && Clock::now() < end) {
+    // It has ended: that of a command which was killed may be at work before it.
+    if (has_hung_up(report.fd())) end = std::min(end, Clock::now() + kAdoptionPatience);
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+}
+
 }  // namespace
 
 Observation look(const Installation& installation, const std::string& name) {
@@ -75,17 +94,7 @@ void settle(const Installation& installation, const std::string& name) {
     keep_new_upper(installation.paths, name);
     drop_suspended(installation.paths, name);
     remove_checkpoint_drafts(installation.paths, name);
-    step("adopt the container", [&] {
-      MonitorOptions options;
-      options.name = name;
-      options.adopt = true;
-      options.remove_when_stopped = seen.state->remove_when_stopped;
-      spawn_monitor(installation.paths, options, nullptr, {});
-      // Until its socket listens, an announcement would be lost.
-      for (int attempt = 0; attempt < 200 && look(installation, name).condition == Condition::orphaned;
-           ++attempt)
-        std::this_thread::sleep_for(milliseconds(5));
-    });
+    step("adopt the container", [&] { adopt(installation, seen); });
     return;
   }
   if (!container_exists(installation.paths, name)) return;

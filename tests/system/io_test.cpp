@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <cstdio>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -62,11 +63,19 @@ double copy_seconds(const Installation& installation, const std::string& name, c
   return seconds;
 }
 
-// An emulated host, of which the machine has other things to do as well, may be late; none may be early.
-void check_rate(const std::string& what, double amount, double seconds, double wanted) {
-  MESSAGE(fmt::format("{}: {:.1f} % of the rate ({:.2f} s)", what, amount / seconds / wanted * 100, seconds));
-  CHECK(amount / seconds > wanted * (patience() > 1 ? 0.5 : 0.9));
-  CHECK(amount / seconds < wanted * 1.1);
+// An emulated host, of which the machine has other things to do as well, may be late; none may be early. Who
+// else uses the disk may make it late as well, but not three times.
+void check_rate(const std::string& what, double amount, double wanted,
+                const std::function<double()>& seconds_taken) {
+  const double least = wanted * (patience() > 1 ? 0.5 : 0.9);
+  double rate = 0;
+  for (int tries = 0; tries < 3 && rate <= least; ++tries) {
+    const double seconds = seconds_taken();
+    rate = amount / seconds;
+    MESSAGE(fmt::format("{}: {:.1f} % of the rate ({:.2f} s)", what, rate / wanted * 100, seconds));
+    CHECK(rate < wanted * 1.1);
+  }
+  CHECK(rate > least);
 }
 
 // Writes, then reads it again: kSeconds each.
@@ -74,11 +83,10 @@ void check_bytes(const Installation& installation, const std::string& name) {
   constexpr uint64_t kBlock = 256 << 10;
   const std::string count = fmt::format("bs={} count={}", kBlock, kRate * kSeconds / kBlock);
   const auto amount = static_cast<double>(kRate * kSeconds);
-  check_rate("written", amount,
-             copy_seconds(installation, name, "if=/dev/zero of=/file oflag=direct " + count),
-             static_cast<double>(kRate));
-  check_rate("read", amount, copy_seconds(installation, name, "if=/file of=/dev/null iflag=direct " + count),
-             static_cast<double>(kRate));
+  check_rate("written", amount, static_cast<double>(kRate),
+             [&] { return copy_seconds(installation, name, "if=/dev/zero of=/file oflag=direct " + count); });
+  check_rate("read", amount, static_cast<double>(kRate),
+             [&] { return copy_seconds(installation, name, "if=/file of=/dev/null iflag=direct " + count); });
 }
 
 std::string rates() { return fmt::format("[io]\nread = \"{0}M/s\"\nwrite = \"{0}M/s\"\n", kRate >> 20); }
@@ -156,15 +164,15 @@ TEST_CASE("io.read_ops and io.write_ops hold within a tenth") {
                fmt::format("if=/dev/zero of=/file bs=64k count={}", 2 * kSeconds * kOps / 16));
   inside(installation, "box", "sync");
   const uint64_t writes = kOps * kSeconds, reads = 2 * kOps * kSeconds;
-  check_rate(
-      "writes", static_cast<double>(writes),
-      copy_seconds(installation, "box",
-                   fmt::format("if=/dev/zero of=/file conv=notrunc oflag=direct bs=4k count={}", writes)),
-      static_cast<double>(kOps));
-  check_rate("reads", static_cast<double>(reads),
-             copy_seconds(installation, "box",
-                          fmt::format("if=/file of=/dev/null iflag=direct bs=4k count={}", reads)),
-             static_cast<double>(2 * kOps));
+  check_rate("writes", static_cast<double>(writes), static_cast<double>(kOps), [&] {
+    return copy_seconds(
+        installation, "box",
+        fmt::format("if=/dev/zero of=/file conv=notrunc oflag=direct bs=4k count={}", writes));
+  });
+  check_rate("reads", static_cast<double>(reads), static_cast<double>(2 * kOps), [&] {
+    return copy_seconds(installation, "box",
+                        fmt::format("if=/file of=/dev/null iflag=direct bs=4k count={}", reads));
+  });
 }
 
 TEST_CASE("a root on a loop device is bounded there, and on the disk that its file lies on") {

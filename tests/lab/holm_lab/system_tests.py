@@ -90,12 +90,13 @@ def spared(lab, kind):
 
 
 class Report:
-    """Of doctest's output: what is more than a test's name and its time, then the tests that took longest."""
+    """Of doctest's output: what is more than a test's name, its time and that it was skipped, then the tests that took longest."""
     RULE = re.compile(r"=+$")
-    QUIET = re.compile(r"=+$|$|\S+_test\.cpp:\d+:$|TEST CASE: |[\d.]+ s: ")
+    SKIPPED = re.compile(r"\S+: MESSAGE: skipped: needs (.*)")
+    QUIET = re.compile(rf"=+$|$|\S+_test\.cpp:\d+:$|TEST CASE: |[\d.]+ s: |{SKIPPED.pattern}")
 
     def __init__(self):
-        self.block, self.times = [], []
+        self.block, self.times, self.skips = [], [], set()
 
     def add(self, line):
         if self.RULE.match(line):
@@ -104,6 +105,9 @@ class Report:
         timed = re.match(r"([\d.]+) s: (.*)", line)
         if timed:
             self.times.append((float(timed[1]), timed[2]))
+        skipped = self.SKIPPED.match(line)
+        if skipped:
+            self.skips.add(skipped[1].strip())
 
     def flush(self):
         if not all(self.QUIET.match(line) for line in self.block):
@@ -114,6 +118,8 @@ class Report:
         self.flush()
         for seconds, name in sorted(self.times, reverse=True)[:5]:
             print(f"{seconds:7.1f} s: {name}")
+        if self.skips:
+            print(f"skipped what needs {', '.join(sorted(self.skips))}")
 
 
 def run_in(lab, options):
@@ -122,18 +128,14 @@ def run_in(lab, options):
     command = "cd /root && exec " + shlex.join(
         ["env", *settings, "/holm/tests/system/system_tests", "--duration=true", "--no-colors=true",
          *(options.words or spared(lab, options.kind))])
-    skips = set()
     report = Report()
     tests = subprocess.Popen([*lab.ssh_command(1), "--", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True, errors="replace")
     for line in tests.stdout:
         report.add(line.rstrip("\n"))
-        found = re.search(r"skipped: needs (.*)", line)
-        if found:
-            skips.add(found[1].strip())
     status = tests.wait()
     report.end()
-    unexpected = skips - LACKS[options.kind]
+    unexpected = report.skips - LACKS[options.kind]
     if unexpected:
         print(f"lab: a '{options.kind}' host has what these tests said they miss: {', '.join(sorted(unexpected))}")
     if status != 0:
