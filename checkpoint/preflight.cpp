@@ -193,18 +193,12 @@ PreflightReport preflight(const runtime::Installation& installation,
   return report;
 }
 
-namespace {
-
-// Of one process, what has the same reason is the same: a file that it opens anew all the time has another
-// descriptor or name at each look.
 void keep_alike(std::vector<Obstacle>& found, const std::vector<Obstacle>& before) {
   std::erase_if(found, [&](const Obstacle& one) {
     return std::ranges::none_of(
         before, [&](const Obstacle& other) { return other.pid == one.pid && other.why == one.why; });
   });
 }
-
-}  // namespace
 
 PreflightReport lasting_preflight(const runtime::Installation& installation,
                                   const runtime::StoredContainer& container, const runtime::Observation& seen,

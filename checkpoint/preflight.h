@@ -45,5 +45,8 @@ PreflightReport preflight(const runtime::Installation& installation,
 PreflightReport lasting_preflight(const runtime::Installation& installation,
                                   const runtime::StoredContainer& container, const runtime::Observation& seen,
                                   std::chrono::milliseconds patience);
+// Keeps of `found` what is in `before`, too. Of one process, what has the same reason is the same: a file
+// that it opens anew all the time has another descriptor or name at each look.
+void keep_alike(std::vector<Obstacle>& found, const std::vector<Obstacle>& before);
 
 }  // namespace holm::checkpoint

@@ -2,6 +2,7 @@
 //   make NAME MESSAGES SIZE [UID]   a queue, of that user
 //   send NAME COUNT SIZE            messages with a pattern of their own, of three priorities
 //   take NAME                       all of them, one a line: size, priority, a sum over the content
+//   hold NAME                       has it open for ever
 //   churn SECONDS                   makes, opens, fills, removes and closes queues all the time
 #include <fcntl.h>
 #include <mqueue.h>
@@ -62,6 +63,11 @@ int take(const char* name) {
   return 0;
 }
 
+int hold(const char* name) {
+  if (::mq_open(name, O_RDWR) < 0) return fail("mq_open");
+  for (;;) ::pause();
+}
+
 int churn(int seconds) {
   const time_t end = std::time(nullptr) + seconds;
   for (int i = 0; std::time(nullptr) < end; ++i) {
@@ -89,6 +95,7 @@ int main(int count, char** words) {
   if (verb == "send" && count == 5)
     return send(words[2], std::atoi(words[3]), static_cast<size_t>(std::atol(words[4])));
   if (verb == "take" && count == 3) return take(words[2]);
+  if (verb == "hold" && count == 3) return hold(words[2]);
   if (verb == "churn" && count == 3) return churn(std::atoi(words[2]));
   return 2;
 }

@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/process_stat.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "quotas/cgroup.h"
@@ -90,6 +91,29 @@ bool has_processes(const std::string& group) {
     if (status && S_ISDIR(status->st_mode)) found = found || has_processes(group + "/" + name);
   }
   return found;
+}
+
+// A monitor, or what one has forked and is the same program still.
+bool is_monitor(const std::string& pid, const std::string& run_directory) {
+  bool is_one = false;
+  ignore_errors([&] {  // it ended
+    const std::string process = "/proc/" + pid;
+    is_one = read_file(process + "/cmdline").find("monitor-process") != std::string::npos &&
+             read_file(process + "/environ").find("HOLM_RUN_DIR=" + run_directory) != std::string::npos;
+  });
+  return is_one;
+}
+
+// Such a process ends by itself, or executes another program: a sampler, which alone may outlive its monitor,
+// or an init to be.
+bool is_forked_by_monitor(const std::string& pid, const std::string& run_directory) {
+  bool is_one = false;
+  ignore_errors([&] {  // it ended
+    const auto stat = read_process_stat(static_cast<pid_t>(parse_unsigned(pid).value_or(0)));
+    is_one = (stat && is_monitor(std::to_string(stat->parent()), run_directory)) ||
+             read_file("/proc/" + pid + "/comm") == "holm-sampler\n";
+  });
+  return is_one;
 }
 
 // Whether the test case that runs has failed so far.
@@ -311,20 +335,10 @@ std::vector<std::string> Installation::leftovers() const {
   for (const std::string& name : list_directory(state_directory() + "/addresses"))
     found.push_back("address " + name);
   for (const std::string& entry : list_directory("/proc")) {
-    if (!parse_unsigned(entry)) continue;
-    std::string environment;
-    ignore_errors(
-        [&] { environment = read_file_if_exists("/proc/" + entry + "/environ").value_or(""); });  // it ended
-    std::string command;
-    ignore_errors(
-        [&] { command = read_file_if_exists("/proc/" + entry + "/cmdline").value_or(""); });  // it ended
-    if (command.find("monitor-process") == std::string::npos ||
-        environment.find("HOLM_RUN_DIR=" + run_directory()) == std::string::npos)
-      continue;
-    // What a monitor leaves to write the ledger's last sample to the disk ends by itself.
-    const std::string name = read_file_if_exists("/proc/" + entry + "/comm").value_or("");
-    if (name != "holm-sampler\n" || !eventually([&] { return !sys::exists("/proc/" + entry); }))
-      found.push_back("monitor " + entry);
+    if (!parse_unsigned(entry) || !is_monitor(entry, run_directory())) continue;
+    if (is_forked_by_monitor(entry, run_directory()))
+      eventually([&] { return !is_monitor(entry, run_directory()); });
+    if (is_monitor(entry, run_directory())) found.push_back("monitor " + entry);
   }
   return found;
 }

@@ -10,6 +10,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "tests/support/holm_runner.h"
+#include "tests/support/slow_host.h"
 
 namespace holm::test {
 
@@ -45,7 +46,7 @@ struct TimedResult : Result {
   double seconds = 0;
 };
 inline TimedResult holm_timed(const Installation& installation, const std::vector<std::string>& words,
-                              const std::string& limit = "10") {
+                              const std::string& limit = std::to_string(10 * patience())) {
   std::vector<std::string> command = {"timeout", "--signal=KILL", limit, holm_program()};
   command.insert(command.end(), words.begin(), words.end());
   const auto begin = std::chrono::steady_clock::now();

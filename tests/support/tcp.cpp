@@ -6,6 +6,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "tests/support/slow_host.h"
+
 namespace holm::test {
 namespace {
 
@@ -32,9 +34,9 @@ Endpoint endpoint(const std::string& address, uint16_t port) {
 
 UniqueFd tcp_socket(const Endpoint& end) {
   UniqueFd fd(::socket(end.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  constexpr timeval kPatience = {2, 0};
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
+  const timeval limit = {2 * patience(), 0};
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   return fd;
 }
 

@@ -9,7 +9,7 @@
 
 namespace holm::test {
 
-// The whole answer to "GET /" of a web server, empty where there is none within two seconds.
+// The whole answer to "GET /" of a web server, empty where there is none within two seconds (slow_host.h).
 std::string http_get(const std::string& address, uint16_t port);
 
 // Listens on an address of the host and sends `text` to whoever connects.

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <chrono>
-#include <thread>
 
 #include "tests/support/criu.h"
 #include "tests/support/pty_program.h"
@@ -69,14 +68,24 @@ TEST_CASE("a whole system with a login shell on its console goes on") {
   terminal.type("echo kept is $kept\n");
   CHECK(terminal.shows("kept is yes"));
   terminal.type("sleep 100; echo slept $((1 + 1))\n");
-  std::this_thread::sleep_for(300ms * patience());
+  // Its process takes the terminal before it executes that.
+  CHECK(eventually([&] { return inside(installation, "box", "pidof sleep").status == 0; }));
   terminal.type("\x03");
   terminal.type("echo alive $((1 + 2))\n");
-  CHECK(terminal.shows("alive 3", 5s));
-  terminal.type("exit\n");
-  CHECK(terminal.shows("@box:"));  // init starts the next one
-  installation.holm_ok({"exec", "box", "poweroff"});
-  CHECK(eventually([&] { return installation.column("box", "state") == "stopped"; }, 15s));
+  CHECK(terminal.shows("alive 3"));
+  terminal.type("echo bye $((2 + 2)); exit\n");
+  const auto has_next_shell = [&] {  // whose prompt comes after the first one's last words
+    const std::string& screen = terminal.screen();
+    const size_t end = screen.find("bye 4");
+    return end != std::string::npos && screen.find("@box:", end) != std::string::npos;
+  };
+  CHECK(eventually(has_next_shell));
+  const auto is_off = [&] {
+    if (installation.column("box", "state") == "stopped") return true;
+    installation.holm({"exec", "box", "poweroff"});  // init misses it while it does something else
+    return false;
+  };
+  CHECK(eventually(is_off, 15s));
   CHECK(installation.column("box", "reason") == "powered off");
 }
 
@@ -100,6 +109,11 @@ TEST_CASE("shells on terminals of the container's own go on beside the one on th
         .value_or("");
   };
   on_console("kept=yes; /usr/sbin/telnetd -b 127.0.0.1:2323 -l /bin/sh; echo told $((1 + 1))", "told 2");
+  // Its parent ends before it listens.
+  const auto listens = [&] {
+    return inside(installation, "box", "grep -q ':0913 00000000:0000 0A' /proc/net/tcp").status == 0;
+  };
+  REQUIRE(eventually(listens));
   for (const int session : {1, 2})
     on_console(fmt::format("mkfifo /root/in{0}; nc 127.0.0.1 2323 <> /root/in{0} > /root/out{0} & "
                            "echo 'x=shell{0}; tty' > /root/in{0}; echo said $((1 + 2))",

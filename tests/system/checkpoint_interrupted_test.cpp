@@ -54,6 +54,12 @@ pid_t stopped_monitor_of(const Installation& installation) {
   });
 }
 
+bool has_pending_signal(pid_t pid) {
+  return !read_file_if_exists(fmt::format("/proc/{}/status", pid))
+              .value_or("")
+              .contains("\nShdPnd:\t0000000000000000\n");
+}
+
 pid_t criu_below(pid_t command) {
   return find_process([&](pid_t, const std::string& directory) {
     return read_file(directory + "/status").contains(fmt::format("\nPPid:\t{}\n", command)) &&
@@ -152,6 +158,8 @@ TEST_CASE(
       return stopped != 0;
     }));
     ::kill(command.pid(), signal);
+    // It has heard of it before the monitor goes on, to which it hangs up a moment later.
+    if (stopped != command.pid()) CHECK(eventually([&] { return !has_pending_signal(command.pid()); }));
     std::this_thread::sleep_for(50ms * patience());
     if (stopped > 1) ::kill(stopped, SIGCONT);
     CHECK(command.wait(20s) == 1);
@@ -238,7 +246,7 @@ TEST_CASE(
     scene.runs_on();
   }
   // Long enough to come to that step.
-  const std::string limit = std::to_string(patience());
+  const std::string limit = std::to_string(3 * patience());
   StoppedCommand command(installation, {"checkpoint", "--timeout", limit + "s", "box"}, "save the cgroups");
   REQUIRE_MESSAGE(eventually([&] { return is_stopped(command.pid()); }), command.screen());
   const int count = scene.count();

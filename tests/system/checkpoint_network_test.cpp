@@ -123,7 +123,7 @@ TEST_CASE("while it is saved the host neither answers it nor hears of it") {
   const std::string gateway = in_its_network("ip route | awk '/^default/ { print $3 }'");
   const std::string asks = fmt::format(
       "ip neigh flush dev eth0; busybox ping -c 1 -W 1 {0} > /dev/null; ip neigh show {0}", gateway);
-  CHECK(in_its_network(asks).contains("lladdr"));
+  CHECK(eventually([&] { return in_its_network(asks).contains("lladdr"); }));
 
   const pid_t command =
       installation.holm_background({"checkpoint", "box"}, {{"HOLM_FAULT", "stop:save the cgroups"}});
@@ -140,7 +140,7 @@ TEST_CASE("while it is saved the host neither answers it nor hears of it") {
   int status = 0;
   CHECK(::waitpid(command, &status, 0) == command);
   CHECK(status == 0);
-  CHECK(in_its_network(asks).contains("lladdr"));
+  CHECK(eventually([&] { return in_its_network(asks).contains("lladdr"); }));
 }
 
 TEST_CASE("its firewall goes with it, and to a copy") {

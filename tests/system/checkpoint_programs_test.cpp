@@ -110,7 +110,7 @@ class Visitors {
     size_t body = 0;
     while (body == 0 || answer.size() < body + page_.size()) {
       pollfd wanted = {socket, POLLIN, 0};
-      if (::poll(&wanted, 1, 30'000) <= 0) return false;
+      if (::poll(&wanted, 1, 30'000 * patience()) <= 0) return false;
       char buffer[65536];
       const ssize_t size = ::recv(socket, buffer, sizeof buffer, 0);
       if (size <= 0) return false;
@@ -226,6 +226,7 @@ std::string threads(const Installation& installation, const std::string& name) {
 // Its timers go on, and its connections with what it keeps of each.
 void check_runtime(const std::string& script) {
   const Box box(script);
+  REQUIRE_MESSAGE(eventually([&] { return counted(box, "box") > 0; }, 60s), box.holm({"log", "box"}).out);
   Connection connection(box.address(), 7000);
   const auto numbers_lines = [&](int first) {
     connection.send("this\nand that\n");
@@ -233,14 +234,14 @@ void check_runtime(const std::string& script) {
   };
   numbers_lines(1);
   CHECK(counts_beyond(box, "box", 20));
-  const std::string before = threads(box, "box");
   for (int generation = 1; generation <= 2; ++generation) {
     CAPTURE(generation);
+    const std::string before = threads(box, "box");
     box.suspend_and_start();
+    CHECK(threads(box, "box") == before);
     numbers_lines(1 + 2 * generation);
     CHECK(counts_beyond(box, "box", counted(box, "box") + 20));
   }
-  CHECK(threads(box, "box") == before);
   box.save_and_run_on();
   numbers_lines(7);
   box.holm_ok({"restore", box.file(), "--name", "copy"});
@@ -256,7 +257,11 @@ TEST_CASE("a web server under load is saved, suspended and restored without one 
   HOLM_REQUIRES_PROGRAMS();
   const Box box(kNginx);
   const std::string page_file = upper_of(box, "box") + "/root/index.html";
-  CHECK(eventually([&] { return http_get(box.address(), 80).find("line 2000 of") != std::string::npos; }));
+  const auto serves = [&](const std::string& name) {
+    const std::string address = box.address(name);
+    return eventually([&] { return http_get(address, 80).find("line 2000 of") != std::string::npos; });
+  };
+  CHECK(serves("box"));
   Visitors visitors(box.address(), read_file(page_file), 4);
   CHECK(visitors.have_more(50));
   for (int round = 1; round <= 3; ++round) {
@@ -272,7 +277,7 @@ TEST_CASE("a web server under load is saved, suspended and restored without one 
   CHECK(visitors.failures() == 0);
   MESSAGE("answers: ", visitors.answers());
   box.holm_ok({"restore", box.file(), "--name", "copy"});
-  CHECK(http_get(box.address("copy"), 80).find("line 2000 of") != std::string::npos);
+  CHECK(serves("copy"));
 }
 
 TEST_CASE(

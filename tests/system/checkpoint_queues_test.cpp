@@ -247,18 +247,20 @@ TEST_CASE("queues for which there is little memory left are saved in it, and nob
 TEST_CASE("an open queue by whose mount it could not be opened again is refused beforehand") {
   HOLM_REQUIRES("root, CRIU", have_criu());
   const Installation installation;
-  installation.start("box", shell("/queues churn 3600") + "[[network]]\nmode = \"none\"\n" + with_queues());
+  installation.start("box", shell("/queues make /held 4 16 && exec /queues hold /held") +
+                                "[[network]]\nmode = \"none\"\n" + with_queues());
+  const std::string descriptors = fmt::format("/proc/{}/fd", installation.pid_of("box"));
+  REQUIRE(eventually([&] { return run_host({"ls", "-l", descriptors}).out.contains("/held"); }));
   const auto is_refused = [&] {
     return installation.holm({"check", "box"}).out.contains("a message queue without a mount");
   };
-  CHECK(eventually([&] { return !answer(installation, "box", "ls /dev/mqueue").empty(); }));
   CHECK_FALSE(is_refused());
   CHECK(inside(installation, "box", "mount -o remount,ro,bind /dev/mqueue").status == 0);
-  CHECK(eventually(is_refused));
+  CHECK(is_refused());
   CHECK(installation.holm({"checkpoint", "box"}).status == 1);
   CHECK(inside(installation, "box", "mount -o remount,rw,bind /dev/mqueue; mount -t tmpfs x /dev/mqueue")
             .status == 0);
-  CHECK(eventually(is_refused));
+  CHECK(is_refused());
   CHECK(inside(installation, "box", "umount /dev/mqueue").status == 0);
   installation.holm_ok({"checkpoint", "box"});
 }

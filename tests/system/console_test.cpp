@@ -295,7 +295,7 @@ TEST_CASE("a payload that floods the console does not keep Holm from anything") 
   installation.holm_ok({"resume", "box"});
   const auto start = Clock::now();
   installation.holm_ok({"stop", "-t", "500ms", "box"});
-  CHECK(Clock::now() - start < 2500ms);
+  CHECK(Clock::now() - start < 500ms + 2s * patience());
   CHECK(installation.column("box", "state") == "stopped");
   CHECK(terminal.wait() == 0);
 }
@@ -311,7 +311,7 @@ TEST_CASE("clients that say nothing do not hold the monitor up") {
   const auto start = Clock::now();
   installation.holm_ok({"reboot", "-t", "0", "box"});
   installation.holm_ok({"stop", "-k", "box"});
-  CHECK(Clock::now() - start < 3s + (patience() - 1) * 500ms);
+  CHECK(Clock::now() - start < 3s * patience());
 }
 
 TEST_CASE(
@@ -327,6 +327,6 @@ TEST_CASE(
   const Result cut = run_host({"sh", "-c", holm_program() + " run --rm " + config + " yes | head -n 2"},
                               installation.environment());
   CHECK(cut.out == "y\ny\n");
-  CHECK(Clock::now() - start < 5s);
+  CHECK(Clock::now() - start < 5s * patience());
   CHECK(eventually([&] { return installation.column("job", "state").empty(); }));
 }

@@ -416,14 +416,13 @@ TEST_CASE("a container with thousands of processes and open files is counted in 
     result = holm_timed(installation, {"counters", "--disk", "0", "box"}, "120");
     if (result.status != 0) return false;
     rows = read_beancounters(result.out).containers.begin()->second;
-    return rows.at("numfile").held >= 100 * crowd;
+    return rows.at("numfile").held > 100 * crowd + 20;
   };
   REQUIRE(eventually(has_all, std::chrono::seconds(20) * patience()));
   MESSAGE("counted in " << result.seconds << " s");
   CHECK(result.errors == "");
   CHECK(result.seconds < 20 * patience());
   CHECK(rows.at("numproc").held == 2 + many + crowd);
-  CHECK(rows.at("numfile").held > 100 * crowd + 20);
   CHECK(rows.at("numfile").held < 100 * crowd + 30);
 }
 

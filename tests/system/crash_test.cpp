@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/file.h"
@@ -91,8 +92,8 @@ std::vector<Process> processes_of(const Installation& installation) {
     ignore_errors([&] {  // it ended
       environment = read_file("/proc/" + entry + "/environ");
       command = read_file("/proc/" + entry + "/cmdline");
-      stat = read_file("/proc/" + entry + "/stat");
       name = trim(read_file("/proc/" + entry + "/comm"));
+      stat = read_file("/proc/" + entry + "/stat");
     });
     if (environment.find("HOLM_RUN_DIR=" + installation.run_directory()) == std::string::npos || stat.empty())
       continue;
@@ -149,7 +150,7 @@ class Scene {
     CHECK_MESSAGE(
         (result.status == 0 || result.errors.find("there is no container 'box'") != std::string::npos),
         result.errors);
-    CHECK(Clock::now() - start < 5s);
+    CHECK(Clock::now() - start < 5s * patience());
     CHECK(installation.column("box", "state").empty());
     is_clean();
   }
@@ -167,7 +168,7 @@ class Scene {
       // A killed command's monitor may have gone on and finished what it began.
       const bool was_faster = result.errors == "holm: cannot start container 'box': it is running already\n";
       CHECK_MESSAGE((result.status == 0 || was_faster), result.errors);
-      CHECK(Clock::now() - start < 5s);
+      CHECK(Clock::now() - start < 5s * patience());
     }
     CHECK(installation.column("box", "state") == "running");
     const Result exec = installation.holm({"exec", "box", "hostname"});
@@ -348,7 +349,7 @@ TEST_CASE("a run --rm that is killed at any step leaves nothing") {
       const auto start = Clock::now();
       const int status = scene.fails(words, action + step).status;
       CHECK((status == 5 || status == 125 || status == 137));
-      CHECK(Clock::now() - start < 5s);
+      CHECK(Clock::now() - start < 5s * patience());
       scene.can_be_destroyed();
     }
   }
@@ -455,12 +456,15 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
   const std::string script =
       "command = [\"/bin/sh\", \"-c\", \"trap 'exit 7' TERM; while :; do sleep 0.02; done\"]\n";
   const std::string config = installation.write_config("box", script + "[[network]]\nmode = \"nat\"\n");
+  const auto becomes = [&](const char* state) {
+    return eventually([&] { return installation.column("box", "state") == state; });
+  };
   const auto orphan = [&] {
     installation.holm_ok({"start", config});
     const pid_t monitor = installation.monitor_of("box");
     CHECK(monitor > 1);
     kill_process(monitor);
-    CHECK(eventually([&] { return installation.column("box", "state") == "orphaned"; }));
+    CHECK(becomes("orphaned"));
     CHECK(installation.column("box", "address").starts_with("10."));
     return monitor;
   };
@@ -470,7 +474,7 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
     CHECK(installation.monitor_of("box") != before);
   };
   const auto has_ended = [&] {
-    CHECK(eventually([&] { return installation.column("box", "state") == "stopped"; }));
+    CHECK(becomes("stopped"));
     const std::string reason = installation.column("box", "reason");
     CHECK_MESSAGE(is_end_of_adopted(reason), reason);
     CHECK(installation.leftovers().size() > 0);
@@ -505,7 +509,7 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
   {
     orphan();
     const pid_t waiting = installation.holm_background({"wait", "box"});
-    CHECK(eventually([&] { return installation.column("box", "state") == "running"; }));
+    CHECK(becomes("running"));
     ::kill(installation.pid_of("box"), SIGTERM);
     CHECK(is_status_of_adopted(wait_status(waiting)));
   }
@@ -514,7 +518,7 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
     installation.holm_ok({"pause", "box"});
     CHECK(installation.column("box", "state") == "paused");
     kill_process(installation.monitor_of("box"));
-    CHECK(eventually([&] { return installation.column("box", "state") == "orphaned"; }));
+    CHECK(becomes("orphaned"));
     installation.holm_ok({"resume", "box"});
     is_adopted(monitor, init);
     installation.holm_ok({"reboot", "-t", "1", "box"});
@@ -528,7 +532,9 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
     orphan();
     for (int i = 0; i < 5; ++i) {
       installation.holm({"gc"});
+      CHECK(becomes("running"));
       kill_process(installation.monitor_of("box"));
+      CHECK(becomes("orphaned"));
     }
     std::vector<pid_t> commands;
     for (int i = 0; i < 6; ++i)
@@ -536,9 +542,11 @@ TEST_CASE("a container whose monitor is killed runs on, is adopted, and its end 
                                                             : std::vector<std::string>{"start", "box"}));
     for (const pid_t command : commands) wait_status(command);
     CHECK(installation.column("box", "state") == "running");
-    size_t monitors = 0;
-    for (const Process& process : processes_of(installation)) monitors += process.is_monitor ? 1 : 0;
-    CHECK(monitors == 1);
+    // One that came too late to adopt it ends at once, what the one forks for the ledger soon.
+    CHECK(eventually([&] {
+      const auto processes = processes_of(installation);
+      return std::ranges::count_if(processes, &Process::is_monitor) == 1;
+    }));
     installation.holm_ok({"destroy", "--force", "box"});
   }
 }
@@ -578,19 +586,27 @@ TEST_CASE(
   for (const char* next : {"gc", "start", "stop", "destroy"}) {
     CAPTURE(next);
     installation.holm_ok({"start", config});
+    const std::string state = read_file(installation.run_directory() + "/box/state.json");
+    const auto monitor = nlohmann::json::parse(state).at("monitor").at("pid").get<pid_t>();
+    REQUIRE(monitor > 1);
+    uint64_t restarts = 0;
     CHECK(eventually([&] {
-      return installation.column("box", "restarts") == "1" &&
-             installation.column("box", "state") == "restarting";
+      ::kill(monitor, SIGSTOP);  // so that the pause is not over before it is killed
+      const auto words = split_words(installation.holm_ok({"list", "-a", "-H", "-o", "state,restarts"}));
+      restarts = words.size() == 2 ? parse_unsigned(words[1]).value_or(0) : 0;
+      if (restarts > 0 && words[0] == "restarting") return true;
+      ::kill(monitor, SIGCONT);
+      return false;
     }));
-    for (const Process& process : processes_of(installation))
-      if (process.is_monitor) kill_process(process.pid);
+    kill_process(monitor);
     CHECK(eventually([&] { return installation.column("box", "state") == "stopped"; }));
     const Result result = installation.holm(
         next == std::string("gc") ? std::vector<std::string>{"gc"} : std::vector<std::string>{next, "box"});
     CHECK_MESSAGE(result.status == (next == std::string("stop") ? 1 : 0), result.errors);
     if (next == std::string("gc"))
       CHECK(installation.column("box", "reason") ==
-            "exited with status 4; restart 2 after 1.0 s; its monitor was killed");
+            fmt::format("exited with status 4; restart {} after {:.1f} s; its monitor was killed",
+                        restarts + 1, 0.5 * static_cast<double>(1 << restarts)));
     installation.holm({"destroy", "--force", "box"});
   }
 }

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "tests/support/debian.h"
 #include "tests/support/inside.h"
+#include "tests/support/slow_host.h"
 #include "tests/support/tcp.h"
 
 using namespace holm;
@@ -52,9 +53,11 @@ void check_work(const Installation& installation, const std::string& name) {
   if (name == "debian-web") CHECK(serves(installation, name, "Directory listing"));
   if (name == "system")
     CHECK(eventually([&] { return installation.holm({"exec", name, "/bin/true"}).status == 0; }));
-  const TimedResult stop = holm_timed(installation, {"stop", name});
+  const TimedResult stop =
+      holm_timed(installation, {"stop", "--timeout", std::to_string(10 * patience()), name},
+                 std::to_string(15 * patience()));
   CHECK(stop.status == 0);
-  CHECK(stop.seconds < 5);
+  CHECK(stop.seconds < 5 * patience());
   CHECK(installation.column(name, "state") == "stopped");
   MESSAGE(name << ": " << installation.column(name, "reason") << fmt::format(", {:.2f} s", stop.seconds));
 }
@@ -123,9 +126,11 @@ void check_systemd(const Installation& installation) {
       },
       std::chrono::seconds(20)));
 
-  const TimedResult stop = holm_timed(installation, {"stop", "--timeout", "15", "whole"}, "20");
+  const TimedResult stop =
+      holm_timed(installation, {"stop", "--timeout", std::to_string(15 * patience()), "whole"},
+                 std::to_string(20 * patience()));
   CHECK(stop.status == 0);
-  CHECK(stop.seconds < 15);
+  CHECK(stop.seconds < 15 * patience());
   CHECK(installation.column("whole", "reason") == "powered off");
 }
 

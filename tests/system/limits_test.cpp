@@ -4,6 +4,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -25,17 +27,57 @@ json inspect(const Installation& installation, const std::string& name) {
   return json::parse(installation.holm_ok({"--json", "inspect", name}));
 }
 
+// What containers have used, and between which moments that was looked at.
 struct Sample {
-  double cpu_seconds;
-  Clock::time_point at;
+  std::vector<double> cpu_seconds;
+  Clock::time_point before, after;
 };
 
-Sample sample(const Installation& installation, const std::string& name) {
-  return {inspect(installation, name)["cpu_time_ns"].get<double>() / 1e9, Clock::now()};
+Sample sample(const Installation& installation, const std::vector<std::string>& names) {
+  std::vector<std::string> words = {"--json", "list"};
+  words.insert(words.end(), names.begin(), names.end());
+  Sample taken;
+  taken.before = Clock::now();
+  const json rows = json::parse(installation.holm_ok(words));
+  taken.after = Clock::now();
+  for (const json& row : rows) taken.cpu_seconds.push_back(row["cpu_time_ns"].get<double>() / 1e9);
+  return taken;
 }
 
-double share(const Sample& from, const Sample& to) {
-  return (to.cpu_seconds - from.cpu_seconds) / std::chrono::duration<double>(to.at - from.at).count();
+// A share is somewhere between these: what the clock showed while a sample was taken is not known.
+struct Share {
+  double least, most;
+};
+
+Share share_of_a_cpu(const Sample& from, const Sample& to) {
+  using Seconds = std::chrono::duration<double>;
+  const double used = to.cpu_seconds[0] - from.cpu_seconds[0];
+  return {used / Seconds(to.after - from.before).count(), used / Seconds(to.before - from.after).count()};
+}
+
+// An emulated CPU is off by more: shares_test.cpp.
+double tolerance(double elsewhere, double emulated) { return patience() > 1 ? emulated : elsewhere; }
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+// What else the machine does may spoil one look: where it is off, the median of three counts.
+void check_share(double ideal, double off, const std::function<Share()>& look) {
+  const double low = ideal * (1 - off), high = ideal * (1 + off);
+  std::vector<double> least, most;
+  const auto is_near = [&] {
+    const Share got = look();
+    MESSAGE("got ", got.least * 100, " to ", got.most * 100, " %");
+    least.push_back(got.least);
+    most.push_back(got.most);
+    return got.most > low && got.least < high;
+  };
+  if (!is_near())
+    for (int more = 0; more < 2; ++more) is_near();
+  CHECK(median(most) > low);
+  CHECK(median(least) < high);
 }
 
 // A CPU that there is more than one of may be pinned to; else the only one.
@@ -48,12 +90,11 @@ TEST_CASE("a busy loop under a cap of 25 gets a quarter of one CPU") {
   Installation installation;
   installation.start("box", std::string(kBusy) + "[cpu]\ncap = 25\n");
   ::usleep(300'000);
-  const Sample from = sample(installation, "box");
-  std::this_thread::sleep_for(std::chrono::seconds(4));
-  const double got = share(from, sample(installation, "box"));
-  MESSAGE("got " << got * 100 << " %");
-  CHECK(got > 0.23);
-  CHECK(got < 0.27);
+  check_share(0.25, tolerance(0.08, 0.24), [&] {
+    const Sample from = sample(installation, {"box"});
+    std::this_thread::sleep_for(std::chrono::seconds(4));
+    return share_of_a_cpu(from, sample(installation, {"box"}));
+  });
 }
 
 TEST_CASE("weights 256 and 512 share one pinned CPU one to two") {
@@ -63,14 +104,17 @@ TEST_CASE("weights 256 and 512 share one pinned CPU one to two") {
   installation.start("light", std::string(kBusy) + "[cpu]\nweight = 256\n" + pin);
   installation.start("heavy", std::string(kBusy) + "[cpu]\nweight = 512\n" + pin);
   ::usleep(300'000);
-  const Sample light = sample(installation, "light"), heavy = sample(installation, "heavy");
-  std::this_thread::sleep_for(std::chrono::seconds(5));
-  const Sample light_end = sample(installation, "light"), heavy_end = sample(installation, "heavy");
-  const double ratio =
-      (heavy_end.cpu_seconds - heavy.cpu_seconds) / (light_end.cpu_seconds - light.cpu_seconds);
-  MESSAGE("ratio " << ratio);
-  CHECK(ratio > 1.9);
-  CHECK(ratio < 2.1);
+  const auto used = [&](const Sample& from, const Sample& to, size_t which) {
+    return to.cpu_seconds[which] - from.cpu_seconds[which];
+  };
+  // Of what both get: a ratio of 1.9 to 2.1.
+  check_share(1.0 / 3, tolerance(0.033, 0.15), [&] {
+    const Sample from = sample(installation, {"light", "heavy"});
+    std::this_thread::sleep_for(std::chrono::seconds(5));
+    const Sample to = sample(installation, {"light", "heavy"});
+    const double light = used(from, to, 0), share = light / (light + used(from, to, 1));
+    return Share{share, share};
+  });
 }
 
 TEST_CASE("an allocation beyond memory.limit ends the container with the reason, and no one else notices") {
@@ -221,11 +265,19 @@ TEST_CASE("a container's memory in /dev and /dev/shm counts as its own") {
   Installation installation;
   installation.start("box", std::string(kIdle) + "[memory]\nlimit = \"32M\"\nswap = \"0\"\n");
   installation.holm({"exec", "box", "/bin/sh", "-c", "head -c 100000000 /dev/zero > /dev/shm/file"});
-  CHECK(inspect(installation, "box")["memory_bytes"].get<uint64_t>() <= 32 << 20);
+  const json facts = inspect(installation, "box");
+  if (facts.contains("memory_bytes")) {
+    CHECK(facts["memory_bytes"].get<uint64_t>() <= 32 << 20);
+  } else {  // the kernel chose init
+    CHECK(eventually([&] {
+      return installation.column("box", "reason") == "killed: out of memory at 32 MiB; raise memory.limit";
+    }));
+  }
   // Nothing more can be run in there, which is said.
   const Result full = installation.holm({"exec", "box", "/bin/true"});
   if (full.status == 125) {
     // Either the joining process met the limit, or the kernel had killed init for it before.
+    eventually([&] { return installation.column("box", "state") != "stopping"; });
     const std::string said = full.errors + installation.column("box", "reason");
     CHECK_MESSAGE(said.find("memory.limit") != std::string::npos, said);
   }

@@ -12,6 +12,7 @@
 #include "base/unique_fd.h"
 #include "runtime/paths.h"
 #include "tests/support/inside.h"
+#include "tests/support/slow_host.h"
 #include "tests/support/tcp.h"
 
 using namespace holm;
@@ -73,6 +74,11 @@ bool answers(const std::string& address, const std::string& text) {
                     std::chrono::seconds(5));
 }
 
+// A script that prints what the server says, if it does so within the time.
+std::string ask(const std::string& address, const TcpServer& server, int seconds) {
+  return fmt::format("nc -w {} {} {} < /dev/null", seconds * patience(), address, server.port());
+}
+
 }  // namespace
 
 TEST_CASE("the host and other containers reach a web server in a container, over IPv4 and IPv6") {
@@ -90,7 +96,8 @@ TEST_CASE("the host and other containers reach a web server in a container, over
     CHECK(answers(web[i], "web"));
     CHECK(answers(other[i], "other"));
     const std::string page =
-        answer(installation, "other", "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 " + web[i] + " 80");
+        answer(installation, "other",
+               fmt::format("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w {} {} 80", 3 * patience(), web[i]));
     CHECK(page.ends_with("\nweb"));
   }
   CHECK(installation.column("web", "address") == join(web, " "));
@@ -104,8 +111,7 @@ TEST_CASE("a container reaches the host at the bridge's address, and the gateway
     const std::string gateway = without_prefix(address);
     CAPTURE(gateway);
     const TcpServer server(gateway, "hello from the host\n");
-    CHECK(answer(installation, "box", fmt::format("nc -w 3 {} {} < /dev/null", gateway, server.port())) ==
-          "hello from the host");
+    CHECK(answer(installation, "box", ask(gateway, server, 3)) == "hello from the host");
     const bool is_v4 = gateway.find(':') == std::string::npos;
     CHECK(answer(installation, "box", is_v4 ? "ip route show default" : "ip -6 route show default")
               .find("via " + gateway) != std::string::npos);
@@ -118,12 +124,12 @@ TEST_CASE("a container cannot use an address that is not its own subnet's, nor t
   installation.start("box", std::string(kIdle) + kNat);
   const std::string gateway = without_prefix(bridge_addresses(installation).at(0));
   const TcpServer server(gateway, "hello\n");
-  const std::string ask = fmt::format("nc -w 2 {} {} < /dev/null", gateway, server.port());
-  CHECK(answer(installation, "box", ask) == "hello");
+  const std::string ask_host = ask(gateway, server, 2);
+  CHECK(answer(installation, "box", ask_host) == "hello");
   inside(installation, "box",
          "ip address flush dev eth0; ip address add 192.0.2.7/24 dev eth0; ip route add " + gateway +
              " dev eth0");
-  CHECK(answer(installation, "box", ask + " || true") == "");
+  CHECK(answer(installation, "box", ask_host + " || true") == "");
 }
 
 TEST_CASE("addresses and MAC stay over a restart, and no two containers share them") {
@@ -155,13 +161,13 @@ TEST_CASE("mode none has a loopback only, and mode host has the host's links but
   CHECK(answer(installation, "none", "ip -o address show dev lo").find("127.0.0.1/8") != std::string::npos);
   CHECK(answer(installation, "none", "ip route; ip -6 route show table main") == "");
   const TcpServer server("127.0.0.1", "the host's own\n");
-  const std::string ask = fmt::format("nc -w 2 127.0.0.1 {} < /dev/null || true", server.port());
-  CHECK(answer(installation, "none", ask) == "");
+  const std::string ask_host = ask("127.0.0.1", server, 2) + " || true";
+  CHECK(answer(installation, "none", ask_host) == "");
 
   installation.start("shared", std::string(kIdle) + "[[network]]\nmode = \"host\"\n");
   CHECK(answer(installation, "shared", "ls -1 /sys/class/net") ==
         std::string(trim(run_host({"ls", "-1", "/sys/class/net"}).out)));
-  CHECK(answer(installation, "shared", ask) == "the host's own");
+  CHECK(answer(installation, "shared", ask_host) == "the host's own");
   CHECK(inside(installation, "shared", "ip link set lo down").status != 0);
   CHECK(inside(installation, "shared", "ip link add holmtest type dummy").status != 0);
   const std::string forward = read_file("/proc/sys/net/ipv4/ip_forward");
@@ -238,11 +244,11 @@ TEST_CASE("a stopped container's link is gone within a second, and the last one'
   CHECK(sys::exists("/sys/class/net/" + bridge_of(installation)));
   installation.holm_ok({"stop", "box"});
   CHECK(eventually([&] { return !sys::exists(link); }, std::chrono::seconds(1)));
-  // Also where init ends by itself.
+  // Where init ends by itself, the kernel takes it along with the network namespace: a moment later.
   installation.start("short", std::string("command = [\"/bin/sleep\", \"0.2\"]\n") + kNat);
   const std::string short_link = "/sys/class/net/" + link_of(installation, "short");
   REQUIRE(eventually([&] { return installation.column("short", "state") == "stopped"; }));
-  CHECK(eventually([&] { return !sys::exists(short_link); }, std::chrono::seconds(1)));
+  CHECK(eventually([&] { return !sys::exists(short_link); }, std::chrono::seconds(3)));
 }
 
 TEST_CASE(

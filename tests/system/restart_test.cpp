@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <nlohmann/json.hpp>
@@ -11,6 +12,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "tests/support/holm_runner.h"
+#include "tests/support/slow_host.h"
 
 using namespace holm;
 using namespace holm::test;
@@ -32,6 +34,19 @@ bool reaches(const Installation& installation, const std::string& name, const st
 
 bool is_up(const Installation& installation, const std::string& name) {
   return eventually([&] { return installation.holm({"exec", name, "test", "-e", "/tmp/up"}).status == 0; });
+}
+
+// Of the only container, in one look: a pause may be over before the next one.
+std::string row(const Installation& installation, const std::string& columns) {
+  return join(split_words(installation.holm_ok({"list", "-a", "-H", "-o", columns})), " ");
+}
+
+// What its monitors have logged, without the times.
+std::vector<std::string> history(const Installation& installation) {
+  std::vector<std::string> lines;
+  for (const std::string& line : split(installation.holm_ok({"log", "--monitor", "box"}), '\n'))
+    if (!line.empty()) lines.push_back(line.substr(line.find(' ') + 1));
+  return lines;
 }
 
 }  // namespace
@@ -86,22 +101,23 @@ TEST_CASE("an init that ran out of memory is told so, with the limit and the cur
 TEST_CASE("on_crash = restart starts again, waits longer each time, and says so") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;
+  std::vector<std::string> expected = {
+      "exited with status 3", "restart 1 after 0.5 s", "exited with status 4", "restart 2 after 1.0 s",
+      "exited with status 5", "restart 3 after 2.0 s", "exited with status 6", "restart 4 after 4.0 s"};
+  if (patience() > 1) {  // all that is looked at in the last pause takes longer
+    expected.emplace_back("exited with status 7");
+    expected.emplace_back("restart 5 after 8.0 s");
+  }
+  const size_t crashes = expected.size() / 2;
+  const std::chrono::milliseconds last_pause = 500ms * (1 << (crashes - 1));
   const auto start = Clock::now();
   installation.start("box", "on_crash = \"restart\"\n" +
                                 shell("echo run >> /root/runs; n=$(wc -l < /root/runs); exit $((n + 2))"));
-  // In one look: a pause may be over before the next one.
-  const auto shows = [&](const std::string& text) {
-    const std::string line = installation.holm_ok({"list", "-a", "-H", "-o", "state,restarts,reason"});
-    return join(split_words(line), " ") == text;
-  };
-  CHECK(eventually([&] { return shows("restarting 2 exited with status 5; restart 3 after 2.0 s"); }));
-  CHECK(Clock::now() - start >= 1500ms);
-  std::vector<std::string> history;  // without the times
-  for (const std::string& line : split(installation.holm_ok({"log", "--monitor", "box"}), '\n'))
-    if (!line.empty()) history.push_back(line.substr(line.find(' ') + 1));
-  CHECK(history == std::vector<std::string>{"exited with status 3", "restart 1 after 0.5 s",
-                                            "exited with status 4", "restart 2 after 1.0 s",
-                                            "exited with status 5", "restart 3 after 2.0 s"});
+  const std::string last =
+      fmt::format("restarting {} {}; {}", crashes - 1, expected[2 * crashes - 2], expected[2 * crashes - 1]);
+  CHECK(eventually([&] { return row(installation, "state,restarts,reason") == last; }));
+  CHECK(Clock::now() - start >= last_pause - 500ms);  // the pauses before, together
+  CHECK(history(installation) == expected);
 
   // While it waits, it is neither running nor to be started, and a stop does not wait for the pause.
   CHECK(installation.holm({"exec", "box", "true"}).status == 125);
@@ -109,17 +125,21 @@ TEST_CASE("on_crash = restart starts again, waits longer each time, and says so"
         "holm: cannot start container 'box': it is restarting already\n");
   const auto stop = Clock::now();
   installation.holm_ok({"stop", "box"});
-  CHECK(Clock::now() - stop < 500ms);
+  CHECK(Clock::now() - stop < last_pause / 2);
   CHECK(installation.column("box", "state") == "stopped");
-  std::this_thread::sleep_for(2200ms);
+  std::this_thread::sleep_for(last_pause + 200ms);
   CHECK(installation.column("box", "state") == "stopped");
-  CHECK(read_file(installation.state_directory() + "/containers/box/upper/root/runs") == "run\nrun\nrun\n");
+  std::string runs;
+  for (size_t run = 0; run < crashes; ++run) runs += "run\n";
+  CHECK(read_file(installation.state_directory() + "/containers/box/upper/root/runs") == runs);
   // A start by a person counts anew.
   installation.holm_ok({"start", "box"});
-  const std::string end = "restart 1 after 0.5 s\n";
-  CHECK(eventually([&] { return installation.holm_ok({"log", "--monitor", "box"}).ends_with(end); }));
-  CHECK(installation.holm_ok({"log", "--monitor", "box"}).find("exited with status 6\n") !=
-        std::string::npos);
+  expected.push_back(fmt::format("exited with status {}", crashes + 3));
+  expected.emplace_back("restart 1 after 0.5 s");
+  std::vector<std::string> lines;
+  CHECK(eventually([&] { return (lines = history(installation)).size() >= expected.size(); }));
+  lines.resize(std::min(lines.size(), expected.size()));  // it crashes on
+  CHECK(lines == expected);
   // Destroying one that waits needs no stop before.
   CHECK(installation.holm({"destroy", "box"}).status == 1);
   installation.holm_ok({"destroy", "--force", "box"});
@@ -138,11 +158,8 @@ TEST_CASE("a restart that fails is told, and tried again") {
   HOLM_REQUIRES("root", have_root());
   Installation installation;
   installation.start("box", "on_crash = \"restart\"\n" + shell("rm /bin/sh; exit 3"));
-  CHECK(eventually([&] {
-    return installation.column("box", "reason")
-        .starts_with("cannot restart: execute '/bin/sh': No such file");
-  }));
-  CHECK(installation.column("box", "state") == "restarting");
+  const std::string expected = "restarting cannot restart: execute '/bin/sh': No such file";
+  CHECK(eventually([&] { return row(installation, "state,reason").starts_with(expected); }));
   installation.holm_ok({"stop", "box"});
   CHECK(installation.column("box", "state") == "stopped");
 }
@@ -183,8 +200,8 @@ TEST_CASE("a whole system reboots and powers off from inside") {
   // A polite stop of busybox's init is a power-off.
   installation.holm_ok({"start", "box"});
   const auto start = Clock::now();
-  installation.holm_ok({"stop", "box"});
-  CHECK(Clock::now() - start < 8s);
+  installation.holm_ok({"stop", "--timeout", std::to_string(10 * patience()), "box"});
+  CHECK(Clock::now() - start < 8s * patience());
   CHECK(installation.column("box", "reason") == "powered off");
 }
 
@@ -236,7 +253,7 @@ TEST_CASE("payloads that will not go are gone within the grace time and 2 s") {
       command.emplace_back(c.name);
       installation.holm_ok(command);
       const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
-      CHECK_MESSAGE(took < 2500ms, took.count(), " ms");
+      CHECK_MESSAGE(took < 500ms + 2s * patience(), took.count(), " ms");
       CHECK_FALSE(sys::exists("/proc/" + std::to_string(init)));
       if (words[0] == "stop") installation.holm_ok({"destroy", c.name});
     }
@@ -266,7 +283,7 @@ TEST_CASE("a stopped or paused init is ended like any other") {
         CHECK(reaches(installation, "box", "stopped", 2s));
       }
       installation.holm_ok({"destroy", "--force", "box"});
-      CHECK(Clock::now() - start < 2300ms);
+      CHECK(Clock::now() - start < 300ms + 2s * patience());
       CHECK_FALSE(sys::exists("/proc/" + std::to_string(init)));
       CHECK(installation.column("box", "state").empty());
     }
@@ -287,7 +304,9 @@ TEST_CASE("an adopted container is restarted by its new monitor, whose own child
   installation.holm({"gc"});
   CHECK(installation.column("box", "state") == "running");
   installation.holm_ok({"kill", "box"});
-  CHECK(eventually(
-      [&] { return installation.column("box", "reason").starts_with("exited with status 33; restart 2"); }));
+  CHECK(eventually([&] {
+    return join(history(installation), "; ").find("exited with status 33; restart 2 after 1.0 s") !=
+           std::string::npos;
+  }));
   installation.holm_ok({"stop", "box"});
 }

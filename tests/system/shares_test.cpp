@@ -42,11 +42,13 @@ double idle_seconds(const std::string& cpu) {
   return 0;
 }
 
-// CPU seconds that each container uses within `window`, how long that was, and what the CPUs were idle.
+// CPU seconds that each container uses within `window`, how long that was at least and at most, as a look
+// takes a while itself, and what the CPUs were idle.
 struct Measured {
   std::vector<double> used;
-  double seconds = 0;
-  double idle = 0;
+  double shortest = 0;
+  double longest = 0;
+  double idle = 0;  // within the shortest
 };
 
 Measured measure(const Installation& installation, const std::vector<std::string>& names,
@@ -59,13 +61,18 @@ Measured measure(const Installation& installation, const std::vector<std::string
       used.push_back(row["cpu_time_ns"].get<double>() / 1e9);
     return used;
   };
+  const auto seconds = [](Clock::duration time) { return std::chrono::duration<double>(time).count(); };
   std::this_thread::sleep_for(500ms);  // until all loops run
-  const auto begin = Clock::now();
-  Measured measured{sample(), 0, -idle_seconds(cpu)};
+  Measured measured;
+  const auto before_first = Clock::now();
+  measured.used = sample();
+  const auto after_first = Clock::now();
+  measured.idle = -idle_seconds(cpu);
   std::this_thread::sleep_for(window);
-  measured.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   measured.idle += idle_seconds(cpu);
+  measured.shortest = seconds(Clock::now() - after_first);
   const std::vector<double> after = sample();
+  measured.longest = seconds(Clock::now() - before_first);
   for (size_t i = 0; i < names.size(); ++i) measured.used[i] = after[i] - measured.used[i];
   return measured;
 }
@@ -152,8 +159,17 @@ TEST_CASE("a weight that changes while it runs counts at once") {
   const Installation installation;
   for (const char* name : {"box0", "box1"}) installation.start(name, busy(1) + "[cpu]\n" + on_last_cpu());
   installation.holm_ok({"set", "box1", "cpu.weight=1024"});
-  const std::vector<double> used = measure(installation, {"box0", "box1"}, 5s).used;
-  CHECK(used[1] / used[0] == doctest::Approx(4).epsilon(tolerance()));
+  const auto wanted = doctest::Approx(4).epsilon(tolerance());
+  std::vector<double> ratios;
+  const auto look = [&] {
+    const std::vector<double> used = measure(installation, {"box0", "box1"}, 5s).used;
+    ratios.push_back(used[1] / used[0]);
+    MESSAGE("ratio ", ratios.back());
+    return ratios.back() == wanted;
+  };
+  if (!look())
+    for (int more = 0; more < 2; ++more) look();
+  CHECK(median(ratios) == wanted);
 }
 
 TEST_CASE("time that others leave goes to whoever wants it") {
@@ -163,8 +179,8 @@ TEST_CASE("time that others leave goes to whoever wants it") {
   installation.start("heavy",
                      "command = [\"/bin/sleep\", \"1000\"]\n[cpu]\nweight = 65536\n" + on_last_cpu());
   const Measured measured = measure(installation, {"light"}, 3s, fmt::format("cpu{}", cpu_count() - 1));
-  CHECK(measured.idle / measured.seconds < 0.03);
-  CHECK(measured.used[0] / measured.seconds > 0.1);  // other programs of the host weigh more
+  CHECK(measured.idle / measured.shortest < 0.03);
+  CHECK(measured.used[0] / measured.shortest > 0.1);  // other programs of the host weigh more
 }
 
 TEST_CASE("a cap holds within 1 % of a CPU over 5 s, from 1 % to all CPUs") {
@@ -180,15 +196,16 @@ TEST_CASE("a cap holds within 1 % of a CPU over 5 s, from 1 % to all CPUs") {
     const Periods before = cap_periods(installation, "box");
     const Measured measured = measure(installation, {"box"}, 5s);
     const Periods after = cap_periods(installation, "box");
-    const double percent = measured.used[0] / measured.seconds * 100;
+    const double least = measured.used[0] / measured.longest * 100;
+    const double most = measured.used[0] / measured.shortest * 100;
     const double stopped = (after.stopped - before.stopped) / (after.all - before.all);
-    MESSAGE("cap ", cap, ": ", percent, " %, reached in ", stopped * 100, " % of the periods");
+    MESSAGE("cap ", cap, ": ", least, " to ", most, " %, reached in ", stopped * 100, " % of the periods");
     const double off = patience();  // as with shares
-    CHECK(percent <= cap + off);
+    CHECK(least <= cap + off);
     // Less only where the rest of the host leaves no more: on the whole, or in single periods, in which the
     // cap was not reached then.
-    CHECK((percent >= cap - off || measured.idle / measured.seconds < 0.05 ||
-           (stopped > 0.5 && percent >= cap * stopped - off)));
+    CHECK((most >= cap - off || measured.idle / measured.shortest < 0.05 ||
+           (stopped > 0.5 && most >= cap * stopped - off)));
   }
 }
 

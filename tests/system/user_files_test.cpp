@@ -2,6 +2,8 @@
 #include <doctest/doctest.h>
 #include <sys/mount.h>
 
+#include <csignal>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "tests/support/inside.h"
@@ -55,10 +57,9 @@ TEST_CASE("a root directory and mounted directories outlive the container, howev
   }
   // A killed monitor, and what on_crash says.
   installation.holm_ok({"start", idle});
-  const auto monitors = run_host({"pgrep", "-f", "monitor-process idle"});
-  for (const std::string& pid : split_words(monitors.out))
-    if (read_file("/proc/" + pid + "/environ").find(installation.run_directory()) != std::string::npos)
-      run_host({"kill", "-9", pid});
+  const pid_t monitor = installation.monitor_of("idle");
+  REQUIRE(monitor > 1);
+  ::kill(monitor, SIGKILL);
   installation.holm_ok({"destroy", "--force", "idle"});
   CHECK(files_below(root) + files_below(data) == before);
   const std::string crashing =

@@ -262,7 +262,7 @@ TEST_CASE("kill sends the signal that was named, by default KILL") {
     }));
     installation.holm({"exec", "box", "rm", "/tmp/up"});
     installation.holm_ok(words);
-    CHECK(installation.holm({"wait", "-t", "5", "box"}).status == status);
+    CHECK(installation.holm({"wait", "-t", std::to_string(5 * patience()), "box"}).status == status);
   };
   ends_with({"kill", "-s", "HUP", "box"}, 11);
   ends_with({"kill", "--signal", "SIGUSR2", "box"}, 12);

@@ -390,3 +390,18 @@ TEST_CASE("a CRIU that is too old for the kernel is told") {
   CHECK(judge_criu("4.1.1", "6.12.5", needs));
   CHECK_FALSE(judge_criu("4.2", "6.12.5", needs));
 }
+
+TEST_CASE(
+    "what a process opens anew all the time is the same obstacle at each look, another process' is not") {
+  const Obstacle queue{7, "jobs", "file '/jobs1' (descriptor 3)", "no mount", ""};
+  Obstacle anew = queue, another = queue, else_why = queue;
+  anew.object = "file '/jobs2' (descriptor 4)";
+  another.pid = 8;
+  else_why.why = "a lock";
+  std::vector<Obstacle> found = {another, anew, else_why};
+  keep_alike(found, {queue});
+  REQUIRE(found.size() == 1);
+  CHECK(found.front().object == anew.object);
+  keep_alike(found, {});
+  CHECK(found.empty());
+}
