@@ -148,7 +148,12 @@ PreflightReport Preflight::report() {
       report.is_complete = false;
       continue;
     }
-    Obstacle obstacle{0, "", std::move(finding.object), std::move(finding.why), std::move(finding.cure)};
+    Obstacle obstacle{0,
+                      "",
+                      std::move(finding.object),
+                      std::move(finding.why),
+                      std::move(finding.cure),
+                      std::move(finding.identity)};
     const auto place = tree_.places.find(process);
     if (place != tree_.places.end()) {
       const Task& task = tree_.tasks[place->second];
@@ -195,8 +200,9 @@ PreflightReport preflight(const runtime::Installation& installation,
 
 void keep_alike(std::vector<Obstacle>& found, const std::vector<Obstacle>& before) {
   std::erase_if(found, [&](const Obstacle& one) {
-    return std::ranges::none_of(
-        before, [&](const Obstacle& other) { return other.pid == one.pid && other.why == one.why; });
+    return std::ranges::none_of(before, [&](const Obstacle& other) {
+      return other.pid == one.pid && other.why == one.why && other.identity == one.identity;
+    });
   });
 }
 
@@ -210,6 +216,7 @@ PreflightReport lasting_preflight(const runtime::Installation& installation,
     PreflightReport now = preflight(installation, container, seen, patience);
     keep_alike(now.obstacles, report.obstacles);
     keep_alike(now.delays, report.delays);
+    now.is_complete = now.is_complete && report.is_complete;
     report = std::move(now);
   }
   return report;

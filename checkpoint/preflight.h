@@ -20,6 +20,7 @@ struct Obstacle {
   std::string object;   // "io_uring (descriptor 7)", "mount '/run/x' (fuse)"
   std::string why;
   std::string cure;
+  std::string identity = {};  // of what comes and goes by itself: that it is the same still; else empty
 };
 
 // "process 4 ('nginx') in it: OBJECT: WHY".
@@ -46,7 +47,8 @@ PreflightReport lasting_preflight(const runtime::Installation& installation,
                                   const runtime::StoredContainer& container, const runtime::Observation& seen,
                                   std::chrono::milliseconds patience);
 // Keeps of `found` what is in `before`, too. Of one process, what has the same reason is the same: a file
-// that it opens anew all the time has another descriptor or name at each look.
+// that it opens anew all the time has another descriptor or name at each look. Where there is an identity,
+// that is asked as well: a connection on its way is another one at each look.
 void keep_alike(std::vector<Obstacle>& found, const std::vector<Obstacle>& before);
 
 }  // namespace holm::checkpoint

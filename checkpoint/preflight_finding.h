@@ -24,6 +24,7 @@ struct Finding {
   std::string object;
   std::string why;
   std::string cure;
+  std::string identity = {};  // of what comes and goes by itself: that it is the same still; else empty
 };
 
 struct FindingOf {

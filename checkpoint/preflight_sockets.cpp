@@ -80,6 +80,7 @@ Findings judge_sockets(const HeldSockets& held, const SocketLists& lists) {
       finding = refuse(socket.protocol + " socket", kOutside);
     if (!finding) continue;
     finding->object += fmt::format(" (descriptor {})", socket.descriptor);
+    finding->identity = std::to_string(inode);
     // Half a list proves nothing of what is missing in it.
     if (lists.is_complete || finding->why != kOutside)
       findings.push_back({socket.process, std::move(*finding)});

@@ -111,7 +111,8 @@ void await_running(Channel& report) {
 // Settles what a start that failed left. The report of a monitor that was killed ends a moment before the
 // monitor does, and until then the container counts as one that is being started.
 void settle_failed_start(const Installation& installation, const std::string& name) {
-  if (const Observation seen = look(installation, name); seen.monitor)
+  const Observation seen = look(installation, name);
+  if (seen.monitor && seen.condition != Condition::stopped)
     sys::pidfd_wait_ended(seen.monitor.get(), kMonitorPatience);
   settle(installation, name);
 }

@@ -424,7 +424,7 @@ int run_monitor(const MonitorOptions& options, InitSource first_init) noexcept {
     std::optional<FileLock>
         adoption;  // for life: a command that is killed while it adopts is followed by another one
     if (options.adopt) {
-      adoption = FileLock::try_acquire(paths_from_environment().runtime(options.name) + "/adoption.lock");
+      adoption = FileLock::try_acquire(paths_from_environment().adoption_lock(options.name));
       if (!adoption) return kExitFailed;
     }
     step("enter private mounts", [] { enter_private_mounts(); });

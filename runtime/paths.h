@@ -22,6 +22,8 @@ struct Paths {
   std::string containers() const { return state + "/containers"; }
   std::string container(const std::string& name) const { return containers() + "/" + name; }
   std::string runtime(const std::string& name) const { return run + "/" + name; }
+  // Whose lock a monitor holds for life that has taken over a container.
+  std::string adoption_lock(const std::string& name) const { return runtime(name) + "/adoption.lock"; }
   std::string numbers() const { return state + "/numbers"; }
   std::string addresses() const { return state + "/addresses"; }
   std::string scope_lock() const { return state + "/scope.lock"; }

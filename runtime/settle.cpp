@@ -23,9 +23,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-// For a monitor that is already at work where the one that was asked has ended.
-constexpr milliseconds kAdoptionPatience(1000);
-
 bool has_left_over(const Installation& installation, uint32_t number) {
   return container_cgroup(installation.paths, number)->exists();
 }
@@ -66,10 +63,11 @@ void adopt(const Installation& installation, const Observation& seen) {
   options.adopt = true;
   options.remove_when_stopped = seen.state->remove_when_stopped;
   const Channel report = spawn_monitor(installation.paths, options, nullptr, {});
-  auto end = Clock::now() + kMonitorPatience;
+  const auto end = Clock::now() + kMonitorPatience;
   while (look(installation, seen.name).condition == Condition::orphaned && Clock::now() < end) {
-    // It has ended: that of a command which was killed may be at work before it.
-    if (has_hung_up(report.fd())) end = std::min(end, Clock::now() + kAdoptionPatience);
+    // It has ended; that of a command which was killed may be at work in its place.
+    const bool has_ended = has_hung_up(report.fd());
+    if (has_ended && FileLock::try_acquire(installation.paths.adoption_lock(seen.name))) return;
     std::this_thread::sleep_for(milliseconds(5));
   }
 }

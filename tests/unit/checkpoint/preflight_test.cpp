@@ -394,14 +394,17 @@ TEST_CASE("a CRIU that is too old for the kernel is told") {
 TEST_CASE(
     "what a process opens anew all the time is the same obstacle at each look, another process' is not") {
   const Obstacle queue{7, "jobs", "file '/jobs1' (descriptor 3)", "no mount", ""};
-  Obstacle anew = queue, another = queue, else_why = queue;
+  const Obstacle socket{7, "jobs", "unix socket (descriptor 5)", "on its way", "", "1001"};
+  Obstacle anew = queue, another = queue, else_why = queue, next = socket;
+  next.identity = "1002";
   anew.object = "file '/jobs2' (descriptor 4)";
   another.pid = 8;
   else_why.why = "a lock";
-  std::vector<Obstacle> found = {another, anew, else_why};
-  keep_alike(found, {queue});
-  REQUIRE(found.size() == 1);
-  CHECK(found.front().object == anew.object);
+  std::vector<Obstacle> found = {another, anew, else_why, socket, next};
+  keep_alike(found, {queue, socket});
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].object == anew.object);
+  CHECK(found[1].identity == socket.identity);
   keep_alike(found, {});
   CHECK(found.empty());
 }
