@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """The lab itself: hosts boot, are reached, fail on purpose, and nothing of them stays. As a user calls it."""
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -217,6 +219,21 @@ class TwoLabs(unittest.TestCase):
         os.utime(directory, (0, 0))
         lab("list")
         self.assertFalse(directory.exists())
+
+    def test_a_lab_that_ends_while_it_is_listed_is_told_and_the_others_are_listed(self):
+        name = f"ending-{os.getpid()}"
+        directory = client.labs_directory() / name
+        client.labs_directory().mkdir(mode=0o700, exist_ok=True)
+        directory.mkdir(mode=0o700)
+        try:
+            with open(directory / "lock", "w", encoding="utf-8") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                done = lab("list", check=False)
+                self.assertEqual(done.returncode, 0)
+                self.assertIn(f"lab '{name}' does not answer", done.stderr)
+                self.assertNotIn(name, done.stdout)
+        finally:
+            shutil.rmtree(directory)
 
 
 if __name__ == "__main__":

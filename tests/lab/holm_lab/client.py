@@ -26,10 +26,17 @@ def running_labs():
     if not directory.is_dir():
         return []
     for path in directory.iterdir():
-        # A moment old and without a keeper: it is just being started.
-        if not keeper.is_alive(path) and path.stat().st_mtime < time.time() - 60:
+        if is_dead(path):
             shutil.rmtree(path, ignore_errors=True)
     return sorted(path for path in directory.iterdir() if keeper.is_alive(path))
+
+
+def is_dead(path):
+    try:
+        # A moment old and without a keeper: it is just being started.
+        return not keeper.is_alive(path) and path.stat().st_mtime < time.time() - 60
+    except FileNotFoundError:
+        return False  # its keeper has just removed it
 
 
 class Lab:

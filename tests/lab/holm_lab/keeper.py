@@ -211,7 +211,7 @@ def start(directory, program):
 def is_alive(directory):
     try:
         with open(directory / LOCK, "r+", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared with others who ask at this moment
     except FileNotFoundError:
         return False
     except BlockingIOError:
