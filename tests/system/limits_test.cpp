@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "tests/support/inside.h"
+#include "tests/support/median.h"
 #include "tests/support/slow_host.h"
 
 using namespace holm;
@@ -58,11 +59,6 @@ Share share_of_a_cpu(const Sample& from, const Sample& to) {
 // An emulated CPU is off by more: shares_test.cpp.
 double tolerance(double elsewhere, double emulated) { return patience() > 1 ? emulated : elsewhere; }
 
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
-
 // What else the machine does may spoil one look: where it is off, the median of three counts.
 void check_share(double ideal, double off, const std::function<Share()>& look) {
   const double low = ideal * (1 - off), high = ideal * (1 + off);
@@ -108,7 +104,7 @@ TEST_CASE("weights 256 and 512 share one pinned CPU one to two") {
     return to.cpu_seconds[which] - from.cpu_seconds[which];
   };
   // Of what both get: a ratio of 1.9 to 2.1.
-  check_share(1.0 / 3, tolerance(0.033, 0.15), [&] {
+  check_share(1.0 / 3, tolerance(0.032, 0.15), [&] {
     const Sample from = sample(installation, {"light", "heavy"});
     std::this_thread::sleep_for(std::chrono::seconds(5));
     const Sample to = sample(installation, {"light", "heavy"});

@@ -248,7 +248,7 @@ TEST_CASE("a stopped container's link is gone within a second, and the last one'
   installation.start("short", std::string("command = [\"/bin/sleep\", \"0.2\"]\n") + kNat);
   const std::string short_link = "/sys/class/net/" + link_of(installation, "short");
   REQUIRE(eventually([&] { return installation.column("short", "state") == "stopped"; }));
-  CHECK(eventually([&] { return !sys::exists(short_link); }, std::chrono::seconds(3)));
+  CHECK(eventually([&] { return !sys::exists(short_link); }, std::chrono::seconds(1)));
 }
 
 TEST_CASE(

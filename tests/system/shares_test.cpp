@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "tests/support/inside.h"
+#include "tests/support/median.h"
 #include "tests/support/slow_host.h"
 
 using namespace holm;
@@ -99,11 +100,6 @@ Periods cap_periods(const Installation& installation, const std::string& name) {
 // An emulated CPU stands still whenever its host has no time for it, tens of milliseconds each, and what ran
 // then is charged with them.
 double tolerance() { return patience() > 1 ? 0.15 : 0.03; }
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
 
 // Starts a container for each weight, and compares what each gets with its share of what all get. What else
 // the machine does may spoil one look: where it is off, the median of three counts.
